@@ -1,0 +1,345 @@
+//! The worker pool: runs one closure for every task index, on all threads, at about a microsecond per region.
+//!
+//! Work is cut into tasks by the caller, in a number that never depends on the threads; which thread takes which task does not
+//! matter to the result. Workers spin briefly for the next region, because a training step has hundreds of them close
+//! together, then sleep. A region begun inside a region runs on the calling thread alone.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a worker watches for the next region before it sleeps: longer than the gaps inside a training step, shorter than what
+/// a person or another process would notice.
+const SPIN: Duration = Duration::from_micros(200);
+
+type Job = *const (dyn Fn(usize) + Sync);
+
+/// A region as the workers see it. The pointer is valid from the moment `generation` is raised until `active` is back to 0.
+#[derive(Clone, Copy)]
+struct Region {
+    job: Job,
+    tasks: usize,
+}
+
+// SAFETY: the pointed-to closure is `Sync`, and `Pool::run` keeps it alive until every worker has left the region.
+unsafe impl Send for Region {}
+
+struct Shared {
+    /// Raised by one for each region; workers watch it.
+    generation: AtomicUsize,
+    /// The next task to take in this region.
+    next: AtomicUsize,
+    /// Workers that have not left the region yet.
+    active: AtomicUsize,
+    region: Mutex<Option<Region>>,
+    sleepers: AtomicUsize,
+    wake: Condvar,
+    failed: AtomicBool,
+    quit: AtomicBool,
+}
+
+/// A set of threads that run regions together with the thread that asks.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: usize,
+    running: Mutex<()>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Pool {
+    /// A pool of `threads` threads (at least one; the caller counts as one).
+    pub fn new(threads: usize) -> Pool {
+        let threads = threads.max(1);
+        let shared = Arc::new(Shared {
+            generation: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
+            region: Mutex::new(None),
+            sleepers: AtomicUsize::new(0),
+            wake: Condvar::new(),
+            failed: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+        });
+        let workers = (1..threads)
+            .filter_map(|i| {
+                let shared = Arc::clone(&shared);
+                std::thread::Builder::new().name(format!("pupil-{i}")).spawn(move || shared.work()).ok()
+            })
+            .collect::<Vec<_>>();
+        Pool { shared, threads: workers.len() + 1, running: Mutex::new(()), workers }
+    }
+
+    /// Number of threads, the caller included.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Calls `f(0)`, …, `f(tasks - 1)`, each once, on any of the threads, and returns when all are done.
+    ///
+    /// # Panics
+    /// If `f` panicked on any thread.
+    pub fn run(&self, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+        if tasks <= 1 || self.threads == 1 || INSIDE.get() {
+            (0..tasks).for_each(f);
+            return;
+        }
+        let _one_region = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let s = &*self.shared;
+        // SAFETY: only the lifetime is erased. `f` outlives this call, and this call returns (or unwinds) only after
+        // `active` has come back to 0, that is after every worker has stopped using the pointer: `Leave` waits for it.
+        let job: Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Job>(f) };
+        s.next.store(0, Ordering::Relaxed);
+        s.active.store(self.workers.len(), Ordering::Relaxed);
+        *s.region.lock().unwrap_or_else(PoisonError::into_inner) = Some(Region { job, tasks });
+        s.generation.fetch_add(1, Ordering::SeqCst);
+        if s.sleepers.load(Ordering::SeqCst) > 0 {
+            let _guard = s.region.lock().unwrap_or_else(PoisonError::into_inner);
+            s.wake.notify_all();
+        }
+        struct Leave<'a>(&'a Shared);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                INSIDE.set(false);
+                let mut spins = 0u32;
+                while self.0.active.load(Ordering::Acquire) > 0 {
+                    spins += 1;
+                    if spins.is_multiple_of(4096) { std::thread::yield_now() } else { std::hint::spin_loop() }
+                }
+            }
+        }
+        {
+            let _leave = Leave(s);
+            INSIDE.set(true);
+            s.take_tasks(f, tasks);
+        }
+        assert!(!s.failed.swap(false, Ordering::Relaxed), "a task of a parallel region panicked on a worker");
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, Ordering::SeqCst);
+        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        {
+            let _guard = self.shared.region.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.wake.notify_all();
+        }
+        for w in self.workers.drain(..) {
+            let _ = w.join();
+        }
+    }
+}
+
+impl Shared {
+    fn take_tasks(&self, f: &(dyn Fn(usize) + Sync), tasks: usize) {
+        loop {
+            let i = self.next.fetch_add(1, Ordering::Relaxed);
+            if i >= tasks {
+                return;
+            }
+            f(i);
+        }
+    }
+
+    fn work(&self) {
+        INSIDE.set(true);
+        let mut seen = 0;
+        loop {
+            self.wait_past(seen);
+            if self.quit.load(Ordering::SeqCst) {
+                return;
+            }
+            seen += 1;
+            let region = *self.region.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(Region { job, tasks }) = region {
+                // SAFETY: `run` published this closure for the present generation and waits for `active` to reach 0,
+                // which this worker lowers only below.
+                let f = unsafe { &*job };
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.take_tasks(f, tasks)));
+                if outcome.is_err() {
+                    self.next.store(tasks, Ordering::Relaxed);
+                    self.failed.store(true, Ordering::Relaxed);
+                }
+            }
+            self.active.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    fn wait_past(&self, seen: usize) {
+        let begun = Instant::now();
+        loop {
+            for _ in 0..256 {
+                if self.generation.load(Ordering::Acquire) != seen {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            if begun.elapsed() > SPIN {
+                break;
+            }
+        }
+        let mut guard = self.region.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while self.generation.load(Ordering::SeqCst) == seen {
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+static GLOBAL: OnceLock<Pool> = OnceLock::new();
+
+/// Sizes the process's pool. Only the first call, made before any kernel ran, has an effect; says whether it did.
+pub fn set_threads(threads: usize) -> bool {
+    let mut fresh = false;
+    GLOBAL.get_or_init(|| {
+        fresh = true;
+        Pool::new(threads)
+    });
+    fresh
+}
+
+/// Threads of the process's pool.
+pub fn threads() -> usize {
+    OVERRIDE.with(|o| o.borrow().as_ref().map(|p| p.threads())).unwrap_or_else(|| global().threads())
+}
+
+fn global() -> &'static Pool {
+    GLOBAL.get_or_init(|| Pool::new(available_threads()))
+}
+
+thread_local! {
+    static OVERRIDE: std::cell::RefCell<Option<std::rc::Rc<Pool>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Runs `f` with a pool of its own of `threads` threads: how tests compare thread counts in one process.
+pub fn with_threads<R>(threads: usize, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<std::rc::Rc<Pool>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OVERRIDE.with(|o| *o.borrow_mut() = self.0.take());
+        }
+    }
+    let before = OVERRIDE.with(|o| o.borrow_mut().replace(std::rc::Rc::new(Pool::new(threads))));
+    let _restore = Restore(before);
+    f()
+}
+
+/// Threads that this process may use: the processors it may run on, lowered by the control group's quota.
+pub fn available_threads() -> usize {
+    // The standard library reads affinity and the quota of control groups, versions 1 and 2.
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// [`Pool::run`] on the process's pool.
+pub fn run(tasks: usize, f: impl Fn(usize) + Sync) {
+    let own = OVERRIDE.with(|o| o.borrow().clone());
+    match own {
+        Some(p) => p.run(tasks, &f),
+        None => global().run(tasks, &f),
+    }
+}
+
+/// Cuts `data` into chunks of `chunk` elements (the last may be shorter) and calls `f(index, chunk)` for each, in parallel.
+pub fn chunks<T: Send>(data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    assert!(chunk > 0, "chunks: a chunk has at least one element");
+    let len = data.len();
+    let base = Shareable(data.as_mut_ptr());
+    run(len.div_ceil(chunk), |i| {
+        let begin = i * chunk;
+        let n = chunk.min(len - begin);
+        // SAFETY: chunks of different indices do not overlap, each index runs once, and `data` is borrowed mutably
+        // until `run` returns.
+        let part = unsafe { std::slice::from_raw_parts_mut(base.get().add(begin), n) };
+        f(i, part);
+    });
+}
+
+/// A pointer that tasks may share; whoever uses it argues that the tasks write to different elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Shareable<T>(pub(crate) *mut T);
+
+impl<T> Shareable<T> {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+// SAFETY: a pointer by itself is data; each use states why its accesses are disjoint.
+unsafe impl<T: Send> Send for Shareable<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shareable<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_at_any_thread_count() {
+        for threads in [1, 2, 3, 7] {
+            let pool = Pool::new(threads);
+            for tasks in [0, 1, 2, 3, 64, 1000] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
+            }
+        }
+    }
+
+    #[test]
+    fn many_short_regions_and_sleeping_in_between() {
+        let pool = Pool::new(3);
+        let sum = AtomicUsize::new(0);
+        for round in 0..2000 {
+            pool.run(5, &|i| {
+                sum.fetch_add(i, Ordering::Relaxed);
+            });
+            if round % 500 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        assert_eq!(sum.load(Ordering::Relaxed), 2000 * 10);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = Pool::new(2);
+        for guilty in [0, 9] {
+            let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                pool.run(10, &|i| assert!(i != guilty, "guilty"));
+            }));
+            assert!(r.is_err());
+        }
+        let n = AtomicUsize::new(0);
+        pool.run(10, &|_| {
+            n.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(n.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn nested_regions_run() {
+        let n = AtomicUsize::new(0);
+        run(4, |_| {
+            run(4, |_| {
+                n.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        assert_eq!(n.load(Ordering::Relaxed), 16);
+    }
+
+    #[test]
+    fn chunks_are_disjoint_and_complete() {
+        let mut v = vec![0usize; 1001];
+        chunks(&mut v, 10, |i, c| c.iter_mut().for_each(|x| *x += i + 1));
+        assert!(v.iter().enumerate().all(|(i, &x)| x == i / 10 + 1));
+    }
+}

@@ -1,0 +1,2 @@
+//! Developer tasks: `cargo xtask tidy`, `cargo xtask ci`.
+fn main() {}
