@@ -1,0 +1,100 @@
+//! One row of tokens: ids, what follows each, and the borders of the sequences in it.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+pub use pupil_tensor::kernels::attention::Span;
+use pupil_tensor::{DType, Indices, Tensor};
+
+/// A row of `T` tokens holding `S` sequences side by side, never padded; no token sees another sequence.
+pub struct Batch {
+    /// Token ids, `T`.
+    pub ids: Indices,
+    /// Position of each token in its sequence, from the sequence's offset on, `T`.
+    pub positions: Indices,
+    /// The id to be predicted at each place, `T`.
+    pub targets: Indices,
+    /// How much each prediction counts, `[T, 1]`; 0 where nothing is learned.
+    pub weights: Tensor,
+    /// Which rows attend to which, `S`.
+    pub spans: Rc<Vec<Span>>,
+    scratch: Vec<u32>,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch {
+            ids: Indices::new(&[]),
+            positions: Indices::new(&[]),
+            targets: Indices::new(&[]),
+            weights: Tensor::zeros(0, 1, DType::F32),
+            spans: Rc::default(),
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Batch {
+    /// A batch to train or evaluate on.
+    ///
+    /// # Panics
+    /// As [`Batch::fill`].
+    pub fn new(ids: &[u32], targets: &[u32], weights: &[f32], spans: &[Range<usize>]) -> Batch {
+        let mut batch = Batch::default();
+        batch.fill(ids, targets, weights, spans);
+        batch
+    }
+
+    /// Whole sequences to read, without targets: each of `spans` starts at position 0.
+    pub fn reading(ids: &[u32], spans: &[Range<usize>]) -> Batch {
+        let mut batch = Batch::default();
+        batch.fill(ids, &vec![0; ids.len()], &vec![0.0; ids.len()], spans);
+        batch
+    }
+
+    /// New tokens of sequences that have a past: `offsets[i]` is the position of the first token of `spans[i]`.
+    pub fn continuing(ids: &[u32], spans: &[Range<usize>], offsets: &[usize]) -> Batch {
+        assert_eq!(spans.len(), offsets.len(), "Batch::continuing: one offset for each span");
+        let mut batch = Batch::reading(ids, spans);
+        let mut positions = batch.positions.to_vec();
+        for (s, &offset) in spans.iter().zip(offsets) {
+            positions[s.clone()].iter_mut().for_each(|p| *p += offset as u32);
+        }
+        batch.positions = Indices::new(&positions);
+        batch
+    }
+
+    /// Refills the batch, reusing its memory.
+    ///
+    /// # Panics
+    /// If the lengths differ or the spans are not in order within the row.
+    pub fn fill(&mut self, ids: &[u32], targets: &[u32], weights: &[f32], spans: &[Range<usize>]) {
+        let t = ids.len();
+        assert!(
+            targets.len() == t && weights.len() == t,
+            "batch: {t} ids, {} targets, {} weights",
+            targets.len(),
+            weights.len()
+        );
+        self.scratch.clear();
+        self.scratch.resize(t, 0);
+        let mut end = 0;
+        for s in spans {
+            assert!(s.start >= end && s.end <= t, "batch: span {s:?} out of order in a row of {t} tokens");
+            end = s.end;
+            self.scratch[s.clone()].iter_mut().enumerate().for_each(|(i, p)| *p = i as u32);
+        }
+        self.ids = Indices::new(ids);
+        self.positions = Indices::new(&self.scratch);
+        self.targets = Indices::new(targets);
+        self.weights = Tensor::from_f32(weights, t, 1, DType::F32);
+        let own = Rc::make_mut(&mut self.spans);
+        own.clear();
+        own.extend(spans.iter().map(|s| Span { queries: s.clone(), keys: s.clone() }));
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+}

@@ -1,0 +1,33 @@
+//! Architectures, one file each: configuration → parameters → block → forward pass.
+//!
+//! A model is written once. With a tape its forward records what backward needs, with a cache it appends keys and values, with
+//! neither it just computes. This room does no input or output and has no optimiser.
+//!
+//! Letters: `T` rows (tokens of a batch), `D` model width, `H` heads, `K` key-value heads, `E` head width, `F` hidden width,
+//! `V` vocabulary, `S` spans, `L` layers.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod cache;
+pub mod cost;
+pub mod families;
+pub mod gpt;
+
+pub use batch::{Batch, Span};
+pub use cache::KvCache;
+pub use gpt::Gpt;
+pub use pupil_tensor as tensor;
+
+use pupil_tensor::{Graph, Loss, Parameters};
+
+/// What training and evaluation need of an architecture.
+pub trait Model {
+    /// Its parameters by name.
+    fn parameters(&self) -> &Parameters;
+
+    /// Its parameters, to change.
+    fn parameters_mut(&mut self) -> &mut Parameters;
+
+    /// The weighted sum of the losses of a batch's targets. With a tape, the gradient of `scale` times that sum is recorded.
+    fn loss(&self, graph: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss;
+}

@@ -1,0 +1,133 @@
+//! The output layer and its loss in one: `Σ_t weight_t · (−log softmax(x_t · wᵀ)[target_t])`, without ever holding all logits.
+//!
+//! Rows are taken in chunks: logits, loss, their gradient, and from it `dx` and `dw` at once, while the chunk is in cache. The loss is where
+//! backward begins, so with a tape its gradient (times `scale`) is recorded right here: `dx` seeds the tape, `dw` is added to the
+//! parameter's gradient. Rows of weight 0 contribute exactly nothing. Equals `torch.nn.functional.cross_entropy`
+//! with `reduction="sum"` on the rows that count.
+
+use crate::kernels::matmul::{self, Epilogue};
+use crate::kernels::matrix::{DType, Elements, ElementsMut, Mat, MatMut};
+use crate::kernels::{cross_entropy, softcap};
+use crate::parameters::ParameterId;
+use crate::tape::Graph;
+use crate::tensor::{Indices, Tensor};
+
+/// Logits held at a time: 16 MB in f32.
+const CHUNK_LOGITS: usize = 4 << 20;
+
+/// How the loss is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy {
+    /// Factor of the gradient, usually 1 / the number of learned targets of the whole step.
+    pub scale: f32,
+    /// Logits are `cap · tanh(logit / cap)`.
+    pub softcap: Option<f32>,
+    /// Share of the target's probability that is spread over all ids.
+    pub smoothing: f32,
+}
+
+/// The loss of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// `Σ weight · loss`, in nats.
+    pub sum: f64,
+    /// `Σ weight`.
+    pub weight: f64,
+}
+
+impl Loss {
+    /// Nats for each learned target; NaN if there is none.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.weight
+    }
+}
+
+impl std::ops::AddAssign for Loss {
+    fn add_assign(&mut self, other: Loss) {
+        self.sum += other.sum;
+        self.weight += other.weight;
+    }
+}
+
+impl Graph<'_> {
+    /// The loss of `x [T, D]` with the output layer `weight [V, D]`.
+    ///
+    /// # Panics
+    /// If the shapes do not fit or a target is not in the vocabulary.
+    pub fn cross_entropy(
+        &mut self,
+        x: &Tensor,
+        weight: ParameterId,
+        targets: &Indices,
+        weights: &Tensor,
+        options: CrossEntropy,
+    ) -> Loss {
+        let [vocab, width] = self.shape(weight);
+        let t = x.rows();
+        assert_eq!(x.cols(), width, "cross_entropy: x is {:?}, the output layer {vocab}×{width}", x.shape());
+        assert!(
+            targets.len() == t && weights.rows() == t,
+            "cross_entropy: {t} rows, {} targets, {} weights",
+            targets.len(),
+            weights.rows()
+        );
+        if let Some(bad) = targets.iter().find(|&&i| i as usize >= vocab) {
+            panic!("cross_entropy: target {bad} in a vocabulary of {vocab}");
+        }
+        let rows = (CHUNK_LOGITS / vocab).clamp(64, t.max(64));
+        let mut losses = Tensor::new(t, 1, DType::F32);
+        let mut dx = self.is_training().then(|| Tensor::new(t, width, x.dtype()));
+        for begin in (0..t).step_by(rows) {
+            let n = rows.min(t - begin);
+            let part = |m: &Tensor| -> (usize, usize) { (begin * m.cols(), (begin + n) * m.cols()) };
+            let (from, to) = part(x);
+            let xs = Mat::new(elements(x, from, to), n, width, width);
+            let mut logits = Tensor::new(n, vocab, DType::F32);
+            let forward = self.parameters.forward_panels(weight, self.dtype);
+            matmul::matmul(xs, &forward, logits.view_mut(), &Epilogue::default());
+            let capped = options.softcap.map(|cap| {
+                softcap::forward(logits.f32s_mut(), cap);
+                (cap, self.is_training().then(|| logits.clone()))
+            });
+            let mut logits = logits.into_unique();
+            cross_entropy::loss_and_gradient(
+                logits.f32s_mut(),
+                vocab,
+                &targets[begin..begin + n],
+                &weights.f32s()[begin..begin + n],
+                options.scale,
+                options.smoothing,
+                &mut losses.f32s_mut()[begin..begin + n],
+            );
+            let (Some(dx), Some(tape)) = (dx.as_mut(), self.tape.as_mut()) else { continue };
+            if let Some((cap, Some(capped))) = &capped {
+                softcap::backward(capped.f32s(), *cap, logits.f32s_mut());
+            }
+            let dlogits = logits.converted(self.dtype);
+            let (dw, accumulate) = tape.gradients().contribute(weight);
+            matmul::matmul_tn(dlogits.view(), xs, MatMut::f32(dw, vocab, width), accumulate, self.dtype);
+            let out = match dx.dtype() {
+                DType::F32 => ElementsMut::F32(&mut dx.f32s_mut()[from..to]),
+                DType::Bf16 => ElementsMut::Bf16(&mut dx.bf16s_mut()[from..to]),
+            };
+            let backward = self.parameters.backward_panels(weight, self.dtype);
+            matmul::matmul(dlogits.view(), &backward, MatMut::new(out, n, width, width), &Epilogue::default());
+        }
+        if let (Some(dx), Some(tape), true) = (dx, self.tape.as_mut(), x.node.is_some()) {
+            tape.seed(x, dx);
+        }
+        let pairs = losses.f32s().iter().zip(weights.f32s());
+        let mut loss = Loss::default();
+        for (&l, &w) in pairs.filter(|&(_, &w)| w != 0.0) {
+            loss += Loss { sum: f64::from(l) * f64::from(w), weight: f64::from(w) };
+        }
+        loss
+    }
+}
+
+fn elements(x: &Tensor, from: usize, to: usize) -> Elements<'_> {
+    match x.dtype() {
+        DType::F32 => Elements::F32(&x.f32s()[from..to]),
+        DType::Bf16 => Elements::Bf16(&x.bf16s()[from..to]),
+    }
+}

@@ -1,0 +1,15 @@
+//! Operations: forward and backward side by side, one file each. An operation is as large as its memory traffic says.
+
+pub(crate) mod activation;
+pub(crate) mod add;
+pub(crate) mod attention;
+pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
+pub(crate) mod embedding;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod rope;
+
+pub use activation::Activation;
+pub use cross_entropy::{CrossEntropy, Loss};
+pub use norm::Norm;

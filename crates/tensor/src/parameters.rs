@@ -1,0 +1,202 @@
+//! Parameters: what learning changes, with their gradients and the packed forms that the matrix product reads.
+
+use std::cell::{Ref, RefCell};
+
+use crate::kernels::matmul::Panels;
+use crate::kernels::matrix::{DType, Mat};
+
+/// A parameter's place in its [`Parameters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(u32);
+
+impl ParameterId {
+    /// Its index in order of creation.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a parameter is used for: decides its initial values, its decay and its optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A linear map `[out, in]`.
+    Matrix,
+    /// A table of vectors `[count, width]` looked up by index (also when it serves as the output layer).
+    Embedding,
+    /// Gains and biases `[1, width]`.
+    Vector,
+}
+
+/// One named parameter, f32.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name, unique among its siblings.
+    pub name: String,
+    /// `[rows, cols]`; a vector has one row.
+    pub shape: [usize; 2],
+    /// What it is used for.
+    pub role: Role,
+    data: Vec<f32>,
+}
+
+impl Parameter {
+    /// Its values, row by row.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+}
+
+/// Packed forms of one parameter, made when first asked for after a change.
+#[derive(Default)]
+struct Packed {
+    version: u64,
+    dtype: Option<DType>,
+    panels: Panels,
+}
+
+/// The parameters of a model, in order of creation.
+#[derive(Default)]
+pub struct Parameters {
+    list: Vec<Parameter>,
+    /// Raised whenever values may have changed.
+    version: u64,
+    forward: Vec<RefCell<Packed>>,
+    backward: Vec<RefCell<Packed>>,
+}
+
+impl Parameters {
+    /// None yet.
+    pub fn new() -> Parameters {
+        Parameters { version: 1, ..Parameters::default() }
+    }
+
+    /// Adds a parameter of zeros.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn add(&mut self, name: impl Into<String>, shape: [usize; 2], role: Role) -> ParameterId {
+        let name = name.into();
+        assert!(self.find(&name).is_none(), "parameter `{name}` exists already");
+        self.list.push(Parameter { name, shape, role, data: vec![0.0; shape[0] * shape[1]] });
+        self.forward.push(RefCell::default());
+        self.backward.push(RefCell::default());
+        ParameterId(self.list.len() as u32 - 1)
+    }
+
+    /// The parameter of that name.
+    pub fn find(&self, name: &str) -> Option<ParameterId> {
+        self.list.iter().position(|p| p.name == name).map(|i| ParameterId(i as u32))
+    }
+
+    /// One parameter.
+    pub fn get(&self, id: ParameterId) -> &Parameter {
+        &self.list[id.index()]
+    }
+
+    /// The values of one parameter, to change.
+    pub fn data_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        self.version += 1;
+        &mut self.list[id.index()].data
+    }
+
+    /// All parameters in order of creation.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ParameterId, &Parameter)> {
+        self.list.iter().enumerate().map(|(i, p)| (ParameterId(i as u32), p))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Numbers in all of them together.
+    pub fn count(&self) -> usize {
+        self.list.iter().map(|p| p.data.len()).sum()
+    }
+
+    /// Bytes of the packed forms made so far.
+    pub fn packed_bytes(&self) -> usize {
+        self.forward.iter().chain(&self.backward).map(|p| p.borrow().panels.bytes()).sum()
+    }
+
+    /// A parameter `[out, in]` as the right operand of `x · wᵀ`.
+    pub(crate) fn forward_panels(&self, id: ParameterId, dtype: DType) -> Ref<'_, Panels> {
+        self.packed(&self.forward[id.index()], id, true, dtype)
+    }
+
+    /// A parameter `[out, in]` as the right operand of `dy · w`.
+    pub(crate) fn backward_panels(&self, id: ParameterId, dtype: DType) -> Ref<'_, Panels> {
+        self.packed(&self.backward[id.index()], id, false, dtype)
+    }
+
+    fn packed<'a>(
+        &'a self,
+        cell: &'a RefCell<Packed>,
+        id: ParameterId,
+        transposed: bool,
+        dtype: DType,
+    ) -> Ref<'a, Panels> {
+        let stale = {
+            let p = cell.borrow();
+            p.version != self.version || p.dtype != Some(dtype)
+        };
+        if stale {
+            let w = self.get(id);
+            let mut p = cell.borrow_mut();
+            p.panels.pack(Mat::f32(&w.data, w.shape[0], w.shape[1]), transposed, dtype);
+            p.version = self.version;
+            p.dtype = Some(dtype);
+        }
+        Ref::map(cell.borrow(), |p| &p.panels)
+    }
+}
+
+/// One gradient for each parameter. The first contribution after [`Gradients::clear`] assigns, later ones add.
+#[derive(Default)]
+pub struct Gradients {
+    list: Vec<Vec<f32>>,
+    written: Vec<bool>,
+}
+
+impl Gradients {
+    /// Makes room for the parameters and clears.
+    pub fn new(parameters: &Parameters) -> Gradients {
+        let list: Vec<_> = parameters.list.iter().map(|p| vec![0.0; p.data.len()]).collect();
+        Gradients { written: vec![false; list.len()], list }
+    }
+
+    /// Forgets every contribution.
+    pub fn clear(&mut self) {
+        self.written.fill(false);
+    }
+
+    /// The gradient of one parameter; zeros if nothing contributed.
+    pub fn get(&mut self, id: ParameterId) -> &[f32] {
+        self.accumulator(id)
+    }
+
+    /// The gradient of one parameter, to change in place (scaling, clipping, reduction between machines).
+    pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        self.accumulator(id)
+    }
+
+    /// The buffer to add to, zeroed if this is the first contribution.
+    pub(crate) fn accumulator(&mut self, id: ParameterId) -> &mut [f32] {
+        let (buffer, accumulate) = self.contribute(id);
+        if !accumulate {
+            buffer.fill(0.0);
+        }
+        buffer
+    }
+
+    /// The buffer and whether a contribution is added (true) or assigned (false).
+    pub(crate) fn contribute(&mut self, id: ParameterId) -> (&mut [f32], bool) {
+        let accumulate = std::mem::replace(&mut self.written[id.index()], true);
+        (&mut self.list[id.index()], accumulate)
+    }
+}
