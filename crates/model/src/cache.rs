@@ -67,7 +67,14 @@ impl KvCache {
     }
 
     /// Writes the new tokens' keys and values (columns `keys` and `values` of `qkv`) behind the past of one layer.
-    pub(crate) fn append(&mut self, layer: usize, qkv: &Tensor, keys: Range<usize>, values: Range<usize>, placed: &[Span]) {
+    pub(crate) fn append(
+        &mut self,
+        layer: usize,
+        qkv: &Tensor,
+        keys: Range<usize>,
+        values: Range<usize>,
+        placed: &[Span],
+    ) {
         for (store, columns) in self.layers[layer].iter_mut().zip([keys, values]) {
             for span in placed {
                 let first = span.keys.end - span.queries.len();

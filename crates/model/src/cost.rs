@@ -18,7 +18,8 @@ impl Config {
         block += if self.qkv_bias { qkv } else { 0 };
         block += if self.bias { self.width + up + self.width } else { 0 };
         block += if self.qk_norm { 2 * self.head_width } else { 0 };
-        (heads * self.vocab * self.width + positions + norms * vectors) as u64 + self.layers as u64 * block as u64
+        (heads * self.vocab * self.width + positions + norms * vectors) as u64
+            + self.layers as u64 * block as u64
     }
 
     /// Columns of the fused projection, (H + 2K)·E.
@@ -52,7 +53,8 @@ impl Config {
     /// On top of that come the output layer's chunk of logits and its gradient, or the gradients within a block, whichever is more.
     pub fn activation_bytes(&self, tokens: usize, operand: usize) -> usize {
         let d = self.width;
-        let saved_operands = 2 * d + self.qkv_columns() + self.heads * self.head_width + self.up_columns() + self.hidden;
+        let saved_operands =
+            2 * d + self.qkv_columns() + self.heads * self.head_width + self.up_columns() + self.hidden;
         let row_numbers = match self.norm {
             NormKind::Layer | NormKind::LayerBias => 4,
             NormKind::Rms | NormKind::RmsPlusOne => 2,

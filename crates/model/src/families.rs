@@ -62,7 +62,13 @@ pub fn llama(
 }
 
 fn rotary(theta: f64, width: usize) -> Positions {
-    Positions::Rotary { theta, local_theta: None, width, pairing: Pairing::Halves, scaling: RopeScaling::None }
+    Positions::Rotary {
+        theta,
+        local_theta: None,
+        width,
+        pairing: Pairing::Halves,
+        scaling: RopeScaling::None,
+    }
 }
 
 /// Names that [`preset`] knows.

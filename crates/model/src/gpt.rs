@@ -211,7 +211,8 @@ impl Gpt {
         let mut p = Parameters::new();
         let norm = |p: &mut Parameters, name: String| NormWeights {
             gain: p.add(format!("{name}.weight"), [1, c.width], Role::Vector),
-            bias: (c.norm == NormKind::LayerBias).then(|| p.add(format!("{name}.bias"), [1, c.width], Role::Vector)),
+            bias: (c.norm == NormKind::LayerBias)
+                .then(|| p.add(format!("{name}.bias"), [1, c.width], Role::Vector)),
         };
         let linear = |p: &mut Parameters, name: String, out: usize, cols: usize, bias: bool| Linear {
             weight: p.add(format!("{name}.weight"), [out, cols], Role::Matrix),
@@ -287,7 +288,11 @@ impl Gpt {
         let placed = cache.as_ref().map(|cache| cache.spans(&batch.spans));
         let mut x = self.embed(g, batch);
         for (i, block) in self.blocks.iter().enumerate() {
-            let past = cache.as_deref_mut().zip(placed.as_deref()).map(|(c, s)| Past { cache: c, layer: i, spans: s });
+            let past = cache.as_deref_mut().zip(placed.as_deref()).map(|(c, s)| Past {
+                cache: c,
+                layer: i,
+                spans: s,
+            });
             x = self.block(g, block, x, batch, past);
         }
         match &self.norm {
@@ -323,7 +328,14 @@ impl Gpt {
         g.dropout(x, c.dropout)
     }
 
-    fn block(&self, g: &mut Graph<'_>, b: &Block, x: Tensor, batch: &Batch, past: Option<Past<'_>>) -> Tensor {
+    fn block(
+        &self,
+        g: &mut Graph<'_>,
+        b: &Block,
+        x: Tensor,
+        batch: &Batch,
+        past: Option<Past<'_>>,
+    ) -> Tensor {
         let dtype = g.dtype;
         match self.config.norm_place {
             NormPlace::Pre => {
@@ -354,7 +366,14 @@ impl Gpt {
     }
 
     /// Self-attention of normalised states up to the output projection: `[T, H·E]`.
-    fn attention(&self, g: &mut Graph<'_>, b: &Block, h: &Tensor, batch: &Batch, past: Option<Past<'_>>) -> Tensor {
+    fn attention(
+        &self,
+        g: &mut Graph<'_>,
+        b: &Block,
+        h: &Tensor,
+        batch: &Batch,
+        past: Option<Past<'_>>,
+    ) -> Tensor {
         let c = &self.config;
         let (heads, kv) = (c.heads, c.kv_heads);
         let mut qkv = g.linear(h, b.qkv.weight, b.qkv.bias);
@@ -400,7 +419,14 @@ impl Gpt {
     }
 
     /// Ends a residual branch that is normalised itself: `x + norm(w·a + b)`.
-    fn join_normalised(&self, g: &mut Graph<'_>, a: &Tensor, w: &Linear, norm: Option<&NormWeights>, x: Tensor) -> Tensor {
+    fn join_normalised(
+        &self,
+        g: &mut Graph<'_>,
+        a: &Tensor,
+        w: &Linear,
+        norm: Option<&NormWeights>,
+        x: Tensor,
+    ) -> Tensor {
         let Some(norm) = norm else { return self.join(g, a, w, x) };
         let y = g.linear(a, w.weight, w.bias);
         let y = self.normalise(g, &y, norm, DType::F32);
@@ -440,7 +466,13 @@ impl Model for Gpt {
     fn loss(&self, g: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss {
         let hidden = self.forward(g, batch, None);
         let softcap = self.config.logit_softcap;
-        g.cross_entropy(&hidden, self.head, &batch.targets, &batch.weights, CrossEntropy { scale, softcap, smoothing: 0.0 })
+        g.cross_entropy(
+            &hidden,
+            self.head,
+            &batch.targets,
+            &batch.weights,
+            CrossEntropy { scale, softcap, smoothing: 0.0 },
+        )
     }
 }
 
@@ -461,7 +493,10 @@ impl Config {
             return Err(format!("model settings: {name} is 0, it must be at least 1"));
         }
         if c.heads % c.kv_heads != 0 {
-            return Err(format!("model settings: {} heads are not a multiple of {} key-value heads", c.heads, c.kv_heads));
+            return Err(format!(
+                "model settings: {} heads are not a multiple of {} key-value heads",
+                c.heads, c.kv_heads
+            ));
         }
         if c.head_width > 256 {
             return Err(format!("model settings: head width {} is more than 256", c.head_width));
@@ -469,7 +504,10 @@ impl Config {
         if let Positions::Rotary { width, .. } = c.positions
             && (width > c.head_width || !width.is_multiple_of(2))
         {
-            return Err(format!("model settings: rotary width {width} of heads of {} (even, at most the head)", c.head_width));
+            return Err(format!(
+                "model settings: rotary width {width} of heads of {} (even, at most the head)",
+                c.head_width
+            ));
         }
         if !(0.0..1.0).contains(&c.dropout) {
             return Err(format!("model settings: dropout {} is not in [0, 1)", c.dropout));

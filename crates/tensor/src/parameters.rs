@@ -104,6 +104,15 @@ impl Parameters {
         self.list.iter().enumerate().map(|(i, p)| (ParameterId(i as u32), p))
     }
 
+    /// The parameter with that index.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn id(&self, index: usize) -> ParameterId {
+        assert!(index < self.list.len(), "parameter {index} of {}", self.list.len());
+        ParameterId(index as u32)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -74,8 +74,11 @@ impl Tape {
     /// Undoes everything, last first, adding to the parameters' gradients. The tape is empty afterwards.
     pub fn backward(&mut self, parameters: &Parameters) {
         while let Some(record) = self.records.pop() {
-            let mut undo =
-                Undo { parameters: Some(parameters), gradients: Some(&mut self.gradients), values: &mut self.values };
+            let mut undo = Undo {
+                parameters: Some(parameters),
+                gradients: Some(&mut self.gradients),
+                values: &mut self.values,
+            };
             record.undo(&mut undo);
         }
         self.values.clear();
@@ -162,12 +165,15 @@ pub struct Graph<'a> {
     /// Seed and step of the random numbers of this pass; each use has its own stream.
     pub(crate) randomness: Option<Key>,
     pub(crate) streams: u32,
+    /// If results are watched: what was first seen to be not finite.
+    watch: Option<Option<String>>,
+    operations: usize,
 }
 
 impl<'a> Graph<'a> {
     /// A pass without gradients.
     pub fn inference(parameters: &'a Parameters, dtype: DType) -> Graph<'a> {
-        Graph { parameters, dtype, tape: None, randomness: None, streams: 0 }
+        Graph { parameters, dtype, tape: None, randomness: None, streams: 0, watch: None, operations: 0 }
     }
 
     /// A pass whose operations are recorded. `randomness` is for dropout; `None` switches dropout off.
@@ -177,7 +183,7 @@ impl<'a> Graph<'a> {
         tape: &'a mut Tape,
         randomness: Option<Key>,
     ) -> Graph<'a> {
-        Graph { parameters, dtype, tape: Some(tape), randomness, streams: 0 }
+        Graph { parameters, dtype, tape: Some(tape), randomness, streams: 0, watch: None, operations: 0 }
     }
 
     /// Whether operations are recorded.
@@ -185,8 +191,46 @@ impl<'a> Graph<'a> {
         self.tape.is_some()
     }
 
+    /// Looks for NaN and infinity in every result of this pass: slow, to explain a loss that is not finite.
+    pub fn watching(mut self) -> Graph<'a> {
+        self.watch = Some(None);
+        self
+    }
+
+    /// The first result of a watched pass that was not finite, named.
+    pub fn first_nonfinite(&self) -> Option<&str> {
+        self.watch.as_ref()?.as_deref()
+    }
+
+    fn look(&mut self, out: &Tensor, name: &dyn Fn(&Parameters) -> String) {
+        if let Some(None) = self.watch {
+            let at = match out.dtype() {
+                DType::F32 => arithmetic::first_nonfinite(out.f32s()),
+                DType::Bf16 => arithmetic::first_nonfinite(out.bf16s()),
+            };
+            if let Some(i) = at {
+                let (row, col, cols) = (i / out.cols(), i % out.cols(), out.cols());
+                let name = name(self.parameters);
+                let text = format!(
+                    "operation {} of the forward pass, {name}, gave {} at row {row}, column {col} of {}×{cols}",
+                    self.operations,
+                    out.view().get(row, col),
+                    out.rows()
+                );
+                self.watch = Some(Some(text));
+            }
+        }
+        self.operations += 1;
+    }
+
     /// Records an operation, if there is a tape: makes the result's node and pushes what `saved` builds from it.
-    pub(crate) fn record(&mut self, mut out: Tensor, saved: impl FnOnce(Node) -> Record) -> Tensor {
+    pub(crate) fn record(
+        &mut self,
+        mut out: Tensor,
+        name: impl Fn(&Parameters) -> String,
+        saved: impl FnOnce(Node) -> Record,
+    ) -> Tensor {
+        self.look(&out, &name);
         out.node = self.tape.as_mut().map(|tape| {
             let node = tape.node();
             tape.push(saved(node));

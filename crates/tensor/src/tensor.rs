@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::buffer::{self, Buffer};
-use crate::kernels::{arithmetic, softcap};
 use crate::kernels::matrix::{DType, Element, Elements, ElementsMut, Mat, MatMut, bf16};
+use crate::kernels::{arithmetic, softcap};
 use crate::tape::Node;
 
 /// A dense matrix `[rows, cols]`. Cloning shares the memory; whoever writes must hold it alone.
@@ -190,8 +190,18 @@ impl Tensor {
     /// # Panics
     /// If they do not fit, or this tensor is shared.
     pub fn copy_columns(&mut self, first: usize, from: &Tensor, rows: Range<usize>, columns: Range<usize>) {
-        assert_eq!((self.cols, self.dtype), (columns.len(), from.dtype), "copy_columns: {self:?} from {from:?}");
-        fn copy<E: Element>(to: &mut Tensor, first: usize, from: &Tensor, rows: Range<usize>, columns: Range<usize>) {
+        assert_eq!(
+            (self.cols, self.dtype),
+            (columns.len(), from.dtype),
+            "copy_columns: {self:?} from {from:?}"
+        );
+        fn copy<E: Element>(
+            to: &mut Tensor,
+            first: usize,
+            from: &Tensor,
+            rows: Range<usize>,
+            columns: Range<usize>,
+        ) {
             let (width, stride) = (columns.len(), from.cols);
             let target = &mut to.as_mut_slice::<E>()[first * width..(first + rows.len()) * width];
             for (t, r) in target.chunks_exact_mut(width).zip(rows) {
@@ -275,7 +285,8 @@ impl std::ops::Deref for Indices {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
-        &self.buffer.as_ref().expect("indices have their buffer until they are dropped").as_slice()[..self.len]
+        &self.buffer.as_ref().expect("indices have their buffer until they are dropped").as_slice()
+            [..self.len]
     }
 }
 

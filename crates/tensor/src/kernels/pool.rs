@@ -160,7 +160,8 @@ impl Shared {
                 // SAFETY: `run` published this closure for the present generation and waits for `active` to reach 0,
                 // which this worker lowers only below.
                 let f = unsafe { &*job };
-                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.take_tasks(f, tasks)));
+                let outcome =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.take_tasks(f, tasks)));
                 if outcome.is_err() {
                     self.next.store(tasks, Ordering::Relaxed);
                     self.failed.store(true, Ordering::Relaxed);
@@ -289,7 +290,10 @@ mod tests {
                 pool.run(tasks, &|i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
                 });
-                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
+                assert!(
+                    counts.iter().all(|c| c.load(Ordering::Relaxed) == 1),
+                    "{threads} threads, {tasks} tasks"
+                );
             }
         }
     }

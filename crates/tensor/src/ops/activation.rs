@@ -57,7 +57,7 @@ impl Graph<'_> {
             DType::F32 => forward(kind, x.f32s(), cols, y.f32s_mut()),
             DType::Bf16 => forward(kind, x.bf16s(), cols, y.bf16s_mut()),
         }
-        self.record(y, |out| Record::Activation(Saved { x: x.clone(), kind, out }))
+        self.record(y, |_| format!("{kind:?}"), |out| Record::Activation(Saved { x: x.clone(), kind, out }))
     }
 }
 

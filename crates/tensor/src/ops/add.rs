@@ -21,7 +21,7 @@ impl Graph<'_> {
         let mut y = a.converted(DType::F32).into_unique();
         typed!(b, bs => arithmetic::add_assign(y.f32s_mut(), bs));
         let terms = [(a.node, a.dtype()), (b.node, b.dtype())];
-        self.record(y, |out| Record::Add(Saved { terms, out }))
+        self.record(y, |_| "add".into(), |out| Record::Add(Saved { terms, out }))
     }
 }
 

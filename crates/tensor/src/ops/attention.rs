@@ -40,7 +40,12 @@ impl Graph<'_> {
         options: Options,
     ) -> Tensor {
         let cols = (shape.heads + 2 * shape.kv_heads) * shape.width;
-        assert_eq!(qkv.cols(), cols, "attention: {shape:?} needs {cols} columns, the projection has {}", qkv.cols());
+        assert_eq!(
+            qkv.cols(),
+            cols,
+            "attention: {shape:?} needs {cols} columns, the projection has {}",
+            qkv.cols()
+        );
         let [q, k, v] = split(qkv, shape);
         let mut result = Tensor::new(qkv.rows(), shape.heads * shape.width, qkv.dtype());
         if !self.is_training() {
@@ -50,10 +55,14 @@ impl Graph<'_> {
         let mut lse = Tensor::new(qkv.rows(), shape.heads, DType::F32);
         attention::forward(q, k, v, spans, shape, options, result.view_mut(), Some(lse.f32s_mut()));
         let saved = result.clone();
-        self.record(result, |out| {
-            let (qkv, spans) = (qkv.clone(), Rc::clone(spans));
-            Record::Attention(Saved { qkv, result: saved, lse, spans, shape, options, out })
-        })
+        self.record(
+            result,
+            |_| "attention".into(),
+            |out| {
+                let (qkv, spans) = (qkv.clone(), Rc::clone(spans));
+                Record::Attention(Saved { qkv, result: saved, lse, spans, shape, options, out })
+            },
+        )
     }
 
     /// Attention of the queries in `qkv` to keys and values of a cache, `[T', K·E]` each; no gradient.

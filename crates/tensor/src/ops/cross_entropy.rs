@@ -111,7 +111,12 @@ impl Graph<'_> {
                 DType::Bf16 => ElementsMut::Bf16(&mut dx.bf16s_mut()[from..to]),
             };
             let backward = self.parameters.backward_panels(weight, self.dtype);
-            matmul::matmul(dlogits.view(), &backward, MatMut::new(out, n, width, width), &Epilogue::default());
+            matmul::matmul(
+                dlogits.view(),
+                &backward,
+                MatMut::new(out, n, width, width),
+                &Epilogue::default(),
+            );
         }
         if let (Some(dx), Some(tape), true) = (dx, self.tape.as_mut(), x.node.is_some()) {
             tape.seed(x, dx);

@@ -27,7 +27,7 @@ impl Graph<'_> {
         let source = x.node;
         let mut y = x.into_unique();
         typed!(mut y, ys => dropout::apply(ys, p, key));
-        self.record(y, |out| Record::Dropout(Saved { source, key, p, out }))
+        self.record(y, |_| "dropout".into(), |out| Record::Dropout(Saved { source, key, p, out }))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Embedding: rows of a table `[V, D]` by index, f32. Backward adds each row's gradient to the table's, in order of position.
 
 use crate::kernels::embedding;
+use crate::kernels::matrix::DType;
 use crate::parameters::ParameterId;
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::{Indices, Tensor};
-use crate::kernels::matrix::DType;
 
 pub(crate) struct Saved {
     /// The value that the rows were added to.
@@ -24,7 +24,11 @@ impl Graph<'_> {
         let [_, width] = self.shape(table);
         let mut x = Tensor::new(ids.len(), width, DType::F32);
         self.gather(table, ids, scale, &mut x, false);
-        self.record(x, |out| Record::Embedding(Saved { base: None, table, ids: ids.clone(), scale, out }))
+        self.record(
+            x,
+            |p| format!("embedding `{}`", p.get(table).name),
+            |out| Record::Embedding(Saved { base: None, table, ids: ids.clone(), scale, out }),
+        )
     }
 
     /// `x` plus the table's rows at `ids`: learned positions.
@@ -32,11 +36,21 @@ impl Graph<'_> {
     /// # Panics
     /// If an id is not in the table or the widths differ.
     pub fn add_embedding(&mut self, x: Tensor, table: ParameterId, ids: &Indices) -> Tensor {
-        assert_eq!(x.cols(), self.shape(table)[1], "add_embedding: x is {:?}, the table {:?}", x.shape(), self.shape(table));
+        assert_eq!(
+            x.cols(),
+            self.shape(table)[1],
+            "add_embedding: x is {:?}, the table {:?}",
+            x.shape(),
+            self.shape(table)
+        );
         let base = x.node;
         let mut x = x.into_unique();
         self.gather(table, ids, 1.0, &mut x, true);
-        self.record(x, |out| Record::Embedding(Saved { base, table, ids: ids.clone(), scale: 1.0, out }))
+        self.record(
+            x,
+            |p| format!("embedding `{}`", p.get(table).name),
+            |out| Record::Embedding(Saved { base, table, ids: ids.clone(), scale: 1.0, out }),
+        )
     }
 
     fn gather(&self, table: ParameterId, ids: &[u32], scale: f32, x: &mut Tensor, accumulate: bool) {

@@ -75,12 +75,19 @@ impl Graph<'_> {
             residual: residual.map(Tensor::view),
             ..Epilogue::default()
         };
-        matmul::matmul(x.view(), &self.parameters.forward_panels(weight, self.dtype), y.view_mut(), &epilogue);
+        matmul::matmul(
+            x.view(),
+            &self.parameters.forward_panels(weight, self.dtype),
+            y.view_mut(),
+            &epilogue,
+        );
         let dtype = self.dtype;
         let residual = residual.and_then(|r| r.node);
-        self.record(y, |out| {
-            Record::Linear(Saved { x: x.clone(), weight, bias, residual, dtype, out })
-        })
+        self.record(
+            y,
+            |p| format!("linear `{}`", p.get(weight).name),
+            |out| Record::Linear(Saved { x: x.clone(), weight, bias, residual, dtype, out }),
+        )
     }
 }
 

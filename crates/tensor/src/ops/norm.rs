@@ -79,7 +79,13 @@ impl Graph<'_> {
         out: DType,
     ) -> Tensor {
         let width = x.cols();
-        assert_eq!(self.shape(gain), [1, width], "norm `{}`: x is {:?}", self.parameters.get(gain).name, x.shape());
+        assert_eq!(
+            self.shape(gain),
+            [1, width],
+            "norm `{}`: x is {:?}",
+            self.parameters.get(gain).name,
+            x.shape()
+        );
         let g = self.parameters.get(gain).data();
         let b = bias.map(|b| self.parameters.get(b).data());
         let mut y = Tensor::new(x.rows(), width, out);
@@ -92,7 +98,11 @@ impl Graph<'_> {
             (Norm::Rms { eps, offset }, _) => rmsnorm::forward(xs, Some(g), offset, eps, width, ys, rstd.f32s_mut()),
             (Norm::Layer { .. }, None) => unreachable!("LayerNorm has its means"),
         }));
-        self.record(y, |out| Record::Norm(Saved { x: x.clone(), norm, gain, bias, mean, rstd, out }))
+        self.record(
+            y,
+            |p| format!("norm `{}`", p.get(gain).name),
+            |out| Record::Norm(Saved { x: x.clone(), norm, gain, bias, mean, rstd, out }),
+        )
     }
 
     /// Normalises each query head and each key head of a fused projection `[T, (H + 2K)·E]` with gains `[1, E]`, one for queries and
@@ -120,10 +130,14 @@ impl Graph<'_> {
         }));
         let source = qkv.node;
         let x = self.is_training().then(|| qkv.clone());
-        self.record(y, |out| {
-            let x = x.expect("saved when training");
-            Record::HeadNorm(SavedHeads { x, source, gains, heads, width, offset, rstd, out })
-        })
+        self.record(
+            y,
+            |p| format!("norm `{}`", p.get(gains[0]).name),
+            |out| {
+                let x = x.expect("saved when training");
+                Record::HeadNorm(SavedHeads { x, source, gains, heads, width, offset, rstd, out })
+            },
+        )
     }
 }
 
@@ -151,7 +165,10 @@ impl Saved {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the two kinds of norm, side by side, for four pairs of element types")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the two kinds of norm, side by side, for four pairs of element types"
+)]
 fn backward<X: Element, Y: Element>(
     x: &Tensor,
     norm: Norm,
@@ -166,7 +183,7 @@ fn backward<X: Element, Y: Element>(
     let (xs, rstd, width) = (x.as_slice::<X>(), rstd.f32s(), x.cols());
     match (norm, mean) {
         (Norm::Layer { .. }, Some(mean)) => {
-            layernorm::backward(xs, Some(gain), mean.f32s(), rstd, dy, width, dx, accumulate, dgain, None);
+            layernorm::backward(xs, Some(gain), mean.f32s(), rstd, dy, width, dx, accumulate, dgain);
         }
         (Norm::Rms { offset, .. }, _) => {
             rmsnorm::backward(xs, Some(gain), offset, rstd, dy, width, dx, accumulate, dgain);
@@ -192,16 +209,33 @@ impl SavedHeads {
         let mut d = dy.into_unique();
         for i in 0..2 {
             let offset = [0, self.heads[0] * self.width][i];
-            let layout = rmsnorm::Groups { stride: self.x.cols(), offset, groups: self.heads[i], width: self.width };
+            let layout =
+                rmsnorm::Groups { stride: self.x.cols(), offset, groups: self.heads[i], width: self.width };
             let g = undo.parameters().get(self.gains[i]).data();
             let dgain = Some(undo.gradients().accumulator(self.gains[i]));
             let rstd = self.rstd[i].f32s();
             match d.dtype() {
                 DType::F32 => {
-                    rmsnorm::backward_groups(self.x.f32s(), layout, Some(g), self.offset, rstd, d.f32s_mut(), dgain);
+                    rmsnorm::backward_groups(
+                        self.x.f32s(),
+                        layout,
+                        Some(g),
+                        self.offset,
+                        rstd,
+                        d.f32s_mut(),
+                        dgain,
+                    );
                 }
                 DType::Bf16 => {
-                    rmsnorm::backward_groups(self.x.bf16s(), layout, Some(g), self.offset, rstd, d.bf16s_mut(), dgain);
+                    rmsnorm::backward_groups(
+                        self.x.bf16s(),
+                        layout,
+                        Some(g),
+                        self.offset,
+                        rstd,
+                        d.bf16s_mut(),
+                        dgain,
+                    );
                 }
             }
         }

@@ -40,10 +40,14 @@ impl Graph<'_> {
         let source = x.node;
         let mut y = x.into_unique();
         turn(&mut y, table, positions, heads, width, pairing, false);
-        self.record(y, |out| {
-            let (table, positions) = (Rc::clone(table), positions.clone());
-            Record::Rope(Saved { source, table, positions, heads, width, pairing, out })
-        })
+        self.record(
+            y,
+            |_| "rope".into(),
+            |out| {
+                let (table, positions) = (Rc::clone(table), positions.clone());
+                Record::Rope(Saved { source, table, positions, heads, width, pairing, out })
+            },
+        )
     }
 }
 

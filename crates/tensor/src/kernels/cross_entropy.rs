@@ -1,0 +1,93 @@
+//! Softmax and cross-entropy of rows of logits, with the gradient in place of the logits.
+//!
+//! With probabilities `p`: loss `−ln p[target]`, gradient `weight·scale·(p − onehot)`. With smoothing ε the target's share is 1 − ε and ε is
+//! spread over all ids (Szegedy et al. 2016). Equals `torch.nn.functional.cross_entropy`.
+
+use crate::kernels::math;
+use crate::kernels::matrix::Element;
+use crate::kernels::pool::{self, Shareable};
+use crate::kernels::vector::{self, vectorised};
+
+/// Writes each row's loss, and in place of its logits the gradient, `weight · scale` times that of the loss. A row of weight 0 has loss
+/// 0 and gradient 0, whatever its logits are.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn loss_and_gradient(
+    logits: &mut [f32],
+    vocab: usize,
+    targets: &[u32],
+    weights: &[f32],
+    scale: f32,
+    smoothing: f32,
+    losses: &mut [f32],
+) {
+    let rows = losses.len();
+    assert!(
+        logits.len() == rows * vocab && targets.len() == rows && weights.len() == rows,
+        "cross_entropy: {} logits, {rows} rows of {vocab}",
+        logits.len()
+    );
+    // A few rows a task when they are short.
+    let each = (4096 / vocab.max(1)).max(1);
+    let losses = Shareable(losses.as_mut_ptr());
+    pool::chunks(logits, each * vocab.max(1), |i, logits| {
+        for (k, row) in logits.chunks_exact_mut(vocab).enumerate() {
+            let r = i * each + k;
+            let loss = row_loss(row, targets[r] as usize, weights[r], scale, smoothing);
+            // SAFETY: row r belongs to this task alone, and there are `rows` losses.
+            unsafe { *losses.get().add(r) = loss };
+        }
+    });
+}
+
+vectorised! {
+    fn row_loss(row: &mut [f32], target: usize, weight: f32, scale: f32, smoothing: f32) -> f32 {
+        if weight == 0.0 {
+            row.fill(0.0);
+            return 0.0;
+        }
+        let top = vector::max(row);
+        let wanted = row[target] - top;
+        let mean = if smoothing > 0.0 { vector::sum(row.len(), |i| row[i] - top) / row.len() as f32 } else { 0.0 };
+        let mut lanes = [0f32; vector::LANES];
+        for chunk in row.chunks_mut(vector::LANES) {
+            for (x, l) in chunk.iter_mut().zip(&mut lanes) {
+                let e = math::exp(*x - top);
+                *x = e;
+                *l += e;
+            }
+        }
+        let total = vector::fold(lanes);
+        let factor = weight * scale;
+        let share = factor / total;
+        let spread = factor * smoothing / row.len() as f32;
+        row.iter_mut().for_each(|x| *x = *x * share - spread);
+        row[target] -= factor * (1.0 - smoothing);
+        let log_total = total.ln();
+        log_total - (1.0 - smoothing) * wanted - smoothing * mean
+    }
+}
+
+/// Turns each row of `width` numbers into probabilities: `softmax(x / temperature)`.
+///
+/// # Panics
+/// If the temperature is not positive.
+pub fn softmax<E: Element>(x: &mut [E], width: usize, temperature: f32) {
+    assert!(temperature > 0.0, "softmax: temperature {temperature}");
+    let mut row = vec![0f32; width];
+    for x in x.chunks_exact_mut(width.max(1)) {
+        row.iter_mut().zip(x.iter()).for_each(|(r, x)| *r = x.to_f32() / temperature);
+        probabilities(&mut row);
+        x.iter_mut().zip(&row).for_each(|(x, r)| *x = E::from_f32(*r));
+    }
+}
+
+vectorised! {
+    fn probabilities(row: &mut [f32]) {
+        let top = vector::max(row);
+        row.iter_mut().for_each(|x| *x = math::exp(*x - top));
+        let total = vector::sum(row.len(), |i| row[i]);
+        row.iter_mut().for_each(|x| *x /= total);
+    }
+}

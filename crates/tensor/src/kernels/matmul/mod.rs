@@ -1,0 +1,429 @@
+//! The matrix product at the three shapes of a linear layer: `y = x·Wᵀ`, `dx = dy·W`, `dW = dyᵀ·x`.
+//!
+//! The right operand is packed once into [`Panels`] (weights: once for each step of the optimiser), the left one block by block as it is
+//! used. Operands are f32, or bf16 with sums in f32; bf16 products at a level without bf16 instructions are those of the rounded
+//! values in f32. Each element of the result is one sum in order of depth, cut at multiples of [`DEPTH`]: the same
+//! bits for any number of threads, whatever else is computed beside it.
+
+pub(crate) mod pack;
+pub(crate) mod tile;
+
+use std::cell::RefCell;
+
+use self::pack::{Lanes, Word};
+use self::tile::{MAX_COLS, MAX_ROWS, Tiles, tiles};
+use crate::kernels::level::{Level, level};
+use crate::kernels::matrix::{DType, Element, Elements, ElementsMut, Mat, MatMut, bf16};
+use crate::kernels::pool::{self, Shareable};
+
+/// Steps of depth done at a time: a panel of the right operand, 32 columns wide, then fills the first-level cache (32 KB) once while
+/// the left operand's tiles pass by.
+const DEPTH: usize = 256;
+
+/// Rows of the left operand packed at a time: a multiple of every tile's rows; with a depth of 2,048 words 384 KB, which stay in
+/// the second-level cache (1 MB on Zen 4) while all panels pass by.
+const BLOCK: usize = 48;
+
+/// Tasks that a product is cut into at least, where it is large enough: enough to share among a few threads, too few to cost.
+const TASKS: usize = 16;
+
+/// A right operand in the order in which the inner loop reads it.
+pub struct Panels {
+    words: Vec<Line>,
+    depth: usize,
+    cols: usize,
+    dtype: DType,
+    level: Level,
+}
+
+/// 16 words on a cache-line border.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u32; 16]);
+
+/// Grows `words` to `n` words and gives them.
+pub(crate) fn room(words: &mut Vec<Line>, n: usize) -> &mut [u32] {
+    let lines = n.div_ceil(16);
+    if words.len() < lines {
+        words.resize(lines, Line([0; 16]));
+    }
+    &mut bytemuck::cast_slice_mut(words)[..n]
+}
+
+impl Default for Panels {
+    fn default() -> Panels {
+        Panels { words: Vec::new(), depth: 0, cols: 0, dtype: DType::F32, level: Level::Portable }
+    }
+}
+
+/// The kind of word for an element type at a level.
+pub(crate) fn word(level: Level, dtype: DType) -> Word {
+    match dtype {
+        DType::F32 => Word::Single,
+        DType::Bf16 if tiles(level, true).pairs => Word::Pair,
+        DType::Bf16 => Word::Rounded,
+    }
+}
+
+impl Panels {
+    /// Empty panels; [`Panels::pack`] fills them.
+    pub fn new() -> Panels {
+        Panels::default()
+    }
+
+    /// Packs `w` as the right operand: `w [N, K]` of `x·wᵀ` if `transposed`, else `w [K, N]` of `x·w`. Elements are rounded to `dtype`. Memory
+    /// is reused.
+    pub fn pack(&mut self, w: Mat<'_>, transposed: bool, dtype: DType) {
+        self.pack_at(level(), w, transposed, dtype);
+    }
+
+    fn pack_at(&mut self, level: Level, w: Mat<'_>, transposed: bool, dtype: DType) {
+        let lanes = if transposed { Lanes::Rows } else { Lanes::Columns };
+        let [cols, depth] = lanes.extent(&w);
+        let word = word(level, dtype);
+        let width = tiles(level, word == Word::Pair).cols;
+        let panel = word.steps(depth) * width;
+        if panel > 0 {
+            let words = room(&mut self.words, cols.div_ceil(width) * panel);
+            pool::chunks(words, panel, |j, to| {
+                let first = j * width;
+                pack::pack(level, &w, lanes, word, first, width.min(cols - first), width, to);
+            });
+        }
+        (self.depth, self.cols, self.dtype, self.level) = (depth, cols, dtype, level);
+    }
+
+    /// Depth of the product, K.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the result, N.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Element type of the products.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes that the packed form takes.
+    pub fn bytes(&self) -> usize {
+        self.words.len() * size_of::<Line>()
+    }
+
+    fn words(&self) -> &[u32] {
+        bytemuck::cast_slice(&self.words)
+    }
+}
+
+/// What happens to a sum before it is written: `out = (accumulate ? out : 0) + scale · sum + bias + residual`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// One number for each column.
+    pub bias: Option<&'a [f32]>,
+    /// A matrix of the result's shape.
+    pub residual: Option<Mat<'a>>,
+    /// Whether what the result held is added.
+    pub accumulate: bool,
+    /// A factor of the sum.
+    pub scale: Option<f32>,
+}
+
+#[derive(Default)]
+struct Scratch {
+    left: Vec<Line>,
+    sums: Vec<Line>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// The right operand of `matmul_tn`, and a left operand that several tasks share; of the calling thread.
+    static SHARED: RefCell<(Panels, Vec<Line>)> = RefCell::default();
+}
+
+/// `out [T, N] = x [T, K] · panels [K, N]`, with an epilogue. `x` is rounded to the panels' element type.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul(x: Mat<'_>, w: &Panels, out: MatMut<'_>, epilogue: &Epilogue<'_>) {
+    assert!(
+        x.cols == w.depth && out.rows == x.rows && out.cols == w.cols,
+        "matmul: x {}×{} times w {}×{} into {}×{}",
+        x.rows,
+        x.cols,
+        w.depth,
+        w.cols,
+        out.rows,
+        out.cols
+    );
+    if let Some(b) = epilogue.bias {
+        assert_eq!(b.len(), w.cols, "matmul: a bias of {} numbers for {} columns", b.len(), w.cols);
+    }
+    if let Some(r) = epilogue.residual {
+        assert_eq!([r.rows, r.cols], [x.rows, w.cols], "matmul: the residual's shape is not the result's");
+    }
+    SHARED.with(|s| {
+        let mut own = s.try_borrow_mut().map(|mut s| std::mem::take(&mut s.1)).unwrap_or_default();
+        product(x, Lanes::Rows, w, out, epilogue, &mut own);
+        if let Ok(mut s) = s.try_borrow_mut() {
+            s.1 = own;
+        }
+    });
+}
+
+/// `dw [N, K] (+)= dy [T, N]ᵀ · x [T, K]`: the gradient of a linear layer's weight. Operands are rounded to `dtype`.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul_tn(dy: Mat<'_>, x: Mat<'_>, dw: MatMut<'_>, accumulate: bool, dtype: DType) {
+    matmul_tn_at(level(), dy, x, dw, accumulate, dtype);
+}
+
+fn matmul_tn_at(level: Level, dy: Mat<'_>, x: Mat<'_>, dw: MatMut<'_>, accumulate: bool, dtype: DType) {
+    assert!(
+        dy.rows == x.rows && dw.rows == dy.cols && dw.cols == x.cols,
+        "matmul_tn: dy {}×{} transposed times x {}×{} into {}×{}",
+        dy.rows,
+        dy.cols,
+        x.rows,
+        x.cols,
+        dw.rows,
+        dw.cols
+    );
+    SHARED.with(|s| {
+        let (mut panels, mut own) =
+            s.try_borrow_mut().map(|mut s| std::mem::take(&mut *s)).unwrap_or_default();
+        panels.pack_at(level, x, false, dtype);
+        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+        product(dy, Lanes::Columns, &panels, dw, &epilogue, &mut own);
+        if let Ok(mut s) = s.try_borrow_mut() {
+            *s = (panels, own);
+        }
+    });
+}
+
+/// The product of the left operand's lanes and the panels.
+fn product(
+    x: Mat<'_>,
+    lanes: Lanes,
+    w: &Panels,
+    mut out: MatMut<'_>,
+    epilogue: &Epilogue<'_>,
+    shared: &mut Vec<Line>,
+) {
+    let word = word(w.level, w.dtype);
+    let tiles = tiles(w.level, word == Word::Pair);
+    let steps = word.steps(w.depth);
+    let (rows, panels) = (out.rows, w.cols.div_ceil(tiles.cols));
+    if rows == 0 || panels == 0 {
+        return;
+    }
+    let blocks = rows.div_ceil(BLOCK);
+    let groups = TASKS.div_ceil(blocks).min(panels);
+    let per_group = panels.div_ceil(groups);
+    let pack_block = |block: usize, to: &mut [u32]| {
+        let mut begin = 0;
+        for (first, n, tile) in block_tiles(&tiles, block, rows) {
+            pack::pack(w.level, &x, lanes, word, first, n, tile, &mut to[begin..begin + steps * tile]);
+            begin += steps * tile;
+        }
+    };
+    // Words of a packed block; the last one may be padded to its tiles.
+    let size = steps * (BLOCK + MAX_ROWS);
+    let prepacked = groups > 1;
+    if prepacked && size > 0 {
+        pool::chunks(room(shared, blocks * size), size, &pack_block);
+    }
+    let shared: &[u32] = bytemuck::cast_slice(shared);
+    let target = Target::new(&mut out);
+    let right = w.words();
+    pool::run(blocks * groups, |task| {
+        let (block, group) = (task / groups, task % groups);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let left = if prepacked {
+                &shared[block * size..(block + 1) * size]
+            } else {
+                let left = room(&mut scratch.left, size);
+                pack_block(block, left);
+                &*left
+            };
+            let sums: &mut [f32] =
+                bytemuck::cast_slice_mut(room(&mut scratch.sums, (BLOCK + MAX_ROWS) * MAX_COLS));
+            for j in group * per_group..((group + 1) * per_group).min(panels) {
+                let panel = &right[j * steps * tiles.cols..(j + 1) * steps * tiles.cols];
+                panel_sums(&tiles, block, rows, steps, left, panel, sums);
+                let first = block * BLOCK;
+                let part = Part {
+                    rows: first..(first + BLOCK).min(rows),
+                    cols: j * tiles.cols..((j + 1) * tiles.cols).min(w.cols),
+                    stride: tiles.cols,
+                };
+                finish(w.level, sums, &part, &target, epilogue);
+            }
+        });
+    });
+}
+
+/// The tiles of a block of rows: first row, rows, rows of the tile.
+fn block_tiles(tiles: &Tiles, block: usize, rows: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let most = tiles.rows[0];
+    let (first, end) = (block * BLOCK, ((block + 1) * BLOCK).min(rows));
+    let tiles = *tiles;
+    (first..end).step_by(most).map(move |r| {
+        let n = most.min(end - r);
+        (r, n, tiles.for_rows(n).0)
+    })
+}
+
+/// Sums of one block and one panel, in rows of `tiles.cols`.
+fn panel_sums(
+    tiles: &Tiles,
+    block: usize,
+    rows: usize,
+    steps: usize,
+    left: &[u32],
+    panel: &[u32],
+    sums: &mut [f32],
+) {
+    if steps == 0 {
+        sums.fill(0.0);
+    }
+    for begin in (0..steps).step_by(DEPTH) {
+        let n = DEPTH.min(steps - begin);
+        let (mut at, mut row) = (0, 0);
+        for (_, count, tile) in block_tiles(tiles, block, rows) {
+            let (_, f) = tiles.for_rows(count);
+            let a = &left[at + begin * tile..at + (begin + n) * tile];
+            let b = &panel[begin * tiles.cols..(begin + n) * tiles.cols];
+            let c = &mut sums[row * tiles.cols..(row + tile) * tiles.cols];
+            // SAFETY: the three slices have just the lengths that the tile's contract names; the tiles were chosen for a level that
+            // this processor has (`Panels` are packed at an available level).
+            unsafe { f(n, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), begin > 0) };
+            at += steps * tile;
+            row += count;
+        }
+    }
+}
+
+/// Where results go: tasks write different rows and columns of it.
+struct Target {
+    data: TargetData,
+    stride: usize,
+}
+
+enum TargetData {
+    F32(Shareable<f32>),
+    Bf16(Shareable<bf16>),
+}
+
+impl Target {
+    fn new(out: &mut MatMut<'_>) -> Target {
+        let data = match &mut out.data {
+            ElementsMut::F32(d) => TargetData::F32(Shareable(d.as_mut_ptr())),
+            ElementsMut::Bf16(d) => TargetData::Bf16(Shareable(d.as_mut_ptr())),
+        };
+        Target { data, stride: out.stride }
+    }
+}
+
+/// The part of the result that a task finishes; its sums have rows of `stride` floats.
+struct Part {
+    rows: std::ops::Range<usize>,
+    cols: std::ops::Range<usize>,
+    stride: usize,
+}
+
+fn finish(level: Level, sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn wide(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'_>) {
+            finish_body(sums, part, target, epilogue);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn narrow(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'_>) {
+            finish_body(sums, part, target, epilogue);
+        }
+        if level >= Level::Avx512 {
+            // SAFETY: the level says that the processor has AVX-512.
+            unsafe { wide(sums, part, target, epilogue) };
+            return;
+        }
+        if level == Level::Avx2 {
+            // SAFETY: the level says that the processor has AVX2.
+            unsafe { narrow(sums, part, target, epilogue) };
+            return;
+        }
+    }
+    let _ = level;
+    finish_body(sums, part, target, epilogue);
+}
+
+#[inline(always)]
+fn finish_body(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'_>) {
+    let (n, stride) = (part.cols.len(), target.stride);
+    for (i, r) in part.rows.clone().enumerate() {
+        let mut row = [0f32; MAX_COLS];
+        let row = &mut row[..n];
+        row.copy_from_slice(&sums[i * part.stride..i * part.stride + n]);
+        if let Some(s) = epilogue.scale {
+            row.iter_mut().for_each(|x| *x *= s);
+        }
+        if let Some(b) = epilogue.bias {
+            row.iter_mut().zip(&b[part.cols.clone()]).for_each(|(x, b)| *x += b);
+        }
+        if let Some(m) = epilogue.residual {
+            let at = r * m.stride + part.cols.start;
+            match m.data {
+                Elements::F32(d) => row.iter_mut().zip(&d[at..at + n]).for_each(|(x, &d)| *x += d),
+                Elements::Bf16(d) => row.iter_mut().zip(&d[at..at + n]).for_each(|(x, &d)| *x += d.to_f32()),
+            }
+        }
+        let at = r * stride + part.cols.start;
+        match target.data {
+            TargetData::F32(p) => {
+                // SAFETY: the part lies within the result (checked by `matmul`), and no other task has this row and these columns.
+                let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), n) };
+                if epilogue.accumulate {
+                    out.iter_mut().zip(row).for_each(|(o, x)| *o += *x);
+                } else {
+                    out.copy_from_slice(row);
+                }
+            }
+            TargetData::Bf16(p) => {
+                // SAFETY: as above.
+                let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), n) };
+                for (o, x) in out.iter_mut().zip(row) {
+                    let sum = if epilogue.accumulate { Element::to_f32(*o) + *x } else { *x };
+                    *o = Element::from_f32(sum);
+                }
+            }
+        }
+    }
+}
+
+/// The product by its definition, in f64, of operands rounded to `dtype`: `x [T, K] · w`, `w` as for [`Panels::pack`].
+pub fn reference(x: Mat<'_>, w: Mat<'_>, transposed: bool, dtype: DType) -> Vec<f64> {
+    let n = if transposed { w.rows } else { w.cols };
+    let rounded = |v: f32| f64::from(if dtype == DType::Bf16 { bf16::from_f32(v).to_f32() } else { v });
+    let mut out = Vec::with_capacity(x.rows * n);
+    for t in 0..x.rows {
+        for j in 0..n {
+            let weight = |k: usize| if transposed { w.get(j, k) } else { w.get(k, j) };
+            out.push((0..x.cols).map(|k| rounded(x.get(t, k)) * rounded(weight(k))).sum());
+        }
+    }
+    out
+}
+
+/// The largest error that a product of depth `k` may have: sums of k rounded f32 products of size at most `a · b` each,
+/// `k · ε · Σ|a·b|` (Higham 2002, §3.1), and rounding of the result to `out`.
+pub fn tolerance(depth: usize, sum_of_sizes: f64, result: f64, out: DType) -> f64 {
+    let f32_error = (depth as f64 + 2.0) * DType::F32.epsilon() * sum_of_sizes;
+    f32_error + (result.abs() + f32_error) * out.epsilon() + f64::from(f32::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests;
