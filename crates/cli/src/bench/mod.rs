@@ -1,0 +1,32 @@
+//! `pupil bench`: how fast this machine trains, and how far that is from what its processor can do.
+
+mod attention;
+mod matmul;
+mod train;
+
+use clap::Subcommand;
+
+/// What to measure.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Training steps of a preset on random ids: tokens/s, share of the processor's peak, memory.
+    Train(train::Arguments),
+    /// The three matrix products of a linear layer, packing included.
+    Matmul(matmul::Arguments),
+    /// Causal attention, forward and backward, counting causal work only.
+    Attention(attention::Arguments),
+}
+
+pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Train(a) => train::run(&a),
+        Bench::Matmul(a) => matmul::run(&a),
+        Bench::Attention(a) => attention::run(&a),
+    }
+}
+
+/// The middle of some measurements.
+fn median(mut xs: Vec<f64>) -> f64 {
+    xs.sort_by(f64::total_cmp);
+    xs.get(xs.len() / 2).copied().unwrap_or(f64::NAN)
+}

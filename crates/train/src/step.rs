@@ -1,0 +1,110 @@
+//! The one step: micro-batches → gradients → clip → update. The only place where learning happens, for every architecture.
+
+use pupil_model::{Batch, Model};
+use pupil_tensor::kernels::arithmetic::first_nonfinite;
+use pupil_tensor::kernels::random::Key;
+use pupil_tensor::{DType, Graph, Loss, Tape};
+
+use crate::optim::{Optimiser, Settings};
+
+/// What learning needs beside the model: the tape and the optimiser.
+pub struct Step {
+    tape: Tape,
+    optimiser: Optimiser,
+    dtype: DType,
+    seed: u64,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Loss over all micro-batches, before the update.
+    pub loss: Loss,
+    /// Norm of all gradients together, before clipping.
+    pub gradient_norm: f64,
+}
+
+/// A step whose numbers left the finite; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("step {step}: {what}; no parameter was changed")]
+pub struct Diverged {
+    /// The step, from 0.
+    pub step: u64,
+    /// Which tensor held the first NaN or infinity.
+    pub what: String,
+}
+
+impl Step {
+    /// A fresh step for a model. `dtype` is that of the operands of matrix products.
+    pub fn new(model: &impl Model, settings: Settings, dtype: DType, seed: u64) -> Step {
+        let parameters = model.parameters();
+        Step { tape: Tape::new(parameters), optimiser: Optimiser::new(settings, parameters), dtype, seed }
+    }
+
+    /// The optimiser, for checkpoints.
+    pub fn optimiser(&self) -> &Optimiser {
+        &self.optimiser
+    }
+
+    /// The optimiser, to restore.
+    pub fn optimiser_mut(&mut self) -> &mut Optimiser {
+        &mut self.optimiser
+    }
+
+    /// Learns from the micro-batches together: the gradient is that of the mean loss over all their learned targets.
+    ///
+    /// # Errors
+    /// If the loss or a gradient is not finite; then nothing was changed.
+    pub fn run(&mut self, model: &mut impl Model, batches: &[Batch], factor: f32) -> Result<Outcome, Diverged> {
+        let step = self.optimiser.steps();
+        let learned: f64 = batches.iter().flat_map(|b| b.weights.f32s()).map(|&w| f64::from(w)).sum();
+        let mut loss = Loss::default();
+        if learned == 0.0 {
+            return Ok(Outcome { loss, gradient_norm: 0.0 });
+        }
+        let scale = (1.0 / learned) as f32;
+        self.tape.gradients().clear();
+        for (micro, batch) in batches.iter().enumerate() {
+            let key = self.key(step, micro);
+            let mut graph = Graph::training(model.parameters(), self.dtype, &mut self.tape, Some(key));
+            loss += model.loss(&mut graph, batch, scale);
+            self.tape.backward(model.parameters());
+        }
+        let gradient_norm = Optimiser::gradient_norm(model.parameters(), self.tape.gradients());
+        if !loss.sum.is_finite() || !gradient_norm.is_finite() {
+            return Err(Diverged { step, what: self.first_bad(model, batches, step) });
+        }
+        let clip = self.optimiser.settings().clip;
+        let scale = if clip > 0.0 { (f64::from(clip) / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
+        self.optimiser.update(model.parameters_mut(), self.tape.gradients(), factor, scale as f32, self.dtype);
+        Ok(Outcome { loss, gradient_norm })
+    }
+
+    fn key(&self, step: u64, micro: usize) -> Key {
+        Key { seed: self.seed, stream: 0, step: step << 16 | micro as u64 }
+    }
+
+    /// Looks for the first tensor that is not finite: parameters, then the forward pass in its order, then gradients.
+    fn first_bad(&mut self, model: &impl Model, batches: &[Batch], step: u64) -> String {
+        for (_, p) in model.parameters().iter() {
+            if let Some(i) = first_nonfinite(p.data()) {
+                return format!("parameter `{}` holds {} at index {i}", p.name, p.data()[i]);
+            }
+        }
+        for (micro, batch) in batches.iter().enumerate() {
+            let mut tape = Tape::new(model.parameters());
+            let key = self.key(step, micro);
+            let mut graph = Graph::training(model.parameters(), self.dtype, &mut tape, Some(key)).watching();
+            model.loss(&mut graph, batch, 1.0);
+            if let Some(what) = graph.first_nonfinite() {
+                return format!("micro-batch {micro}: {what}");
+            }
+        }
+        for (id, p) in model.parameters().iter() {
+            if let Some(i) = first_nonfinite(self.tape.gradients().get(id)) {
+                return format!("the gradient of `{}` is not finite at index {i}", p.name);
+            }
+        }
+        "the loss is not finite".to_owned()
+    }
+}
