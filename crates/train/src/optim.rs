@@ -151,7 +151,10 @@ impl Optimiser {
     }
 
     /// Its state by parameter name, for a checkpoint: first and second moments (the second is empty for Muon's matrices).
-    pub fn state<'a>(&'a self, parameters: &'a Parameters) -> impl Iterator<Item = (&'a str, [&'a [f32]; 2])> {
+    pub fn state<'a>(
+        &'a self,
+        parameters: &'a Parameters,
+    ) -> impl Iterator<Item = (&'a str, [&'a [f32]; 2])> {
         let pairs = parameters.iter().zip(&self.moments);
         pairs.map(|((_, p), m)| (p.name.as_str(), [m.first.as_slice(), m.second.as_slice()]))
     }
@@ -173,8 +176,9 @@ impl Optimiser {
                     continue;
                 }
                 let name = ["first", "second"][k];
-                let found = find(&p.name, k)
-                    .ok_or_else(|| format!("optimiser state: the {name} moment of `{}` is missing", p.name))?;
+                let found = find(&p.name, k).ok_or_else(|| {
+                    format!("optimiser state: the {name} moment of `{}` is missing", p.name)
+                })?;
                 if found.len() != slot.len() {
                     return Err(format!(
                         "optimiser state: the {name} moment of `{}` has {} numbers, the parameter {}",

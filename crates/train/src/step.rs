@@ -55,7 +55,12 @@ impl Step {
     ///
     /// # Errors
     /// If the loss or a gradient is not finite; then nothing was changed.
-    pub fn run(&mut self, model: &mut impl Model, batches: &[Batch], factor: f32) -> Result<Outcome, Diverged> {
+    pub fn run(
+        &mut self,
+        model: &mut impl Model,
+        batches: &[Batch],
+        factor: f32,
+    ) -> Result<Outcome, Diverged> {
         let step = self.optimiser.steps();
         let learned: f64 = batches.iter().flat_map(|b| b.weights.f32s()).map(|&w| f64::from(w)).sum();
         let mut loss = Loss::default();
@@ -76,7 +81,13 @@ impl Step {
         }
         let clip = self.optimiser.settings().clip;
         let scale = if clip > 0.0 { (f64::from(clip) / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
-        self.optimiser.update(model.parameters_mut(), self.tape.gradients(), factor, scale as f32, self.dtype);
+        self.optimiser.update(
+            model.parameters_mut(),
+            self.tape.gradients(),
+            factor,
+            scale as f32,
+            self.dtype,
+        );
         Ok(Outcome { loss, gradient_norm })
     }
 

@@ -67,17 +67,34 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         median(times)
     };
     let [qs, ks, vs] = parts();
-    let forward = time(&mut || attention::forward(qs, ks, vs, &spans, shape, options, out.view_mut(), Some(lse.f32s_mut())));
+    let forward = time(&mut || {
+        attention::forward(qs, ks, vs, &spans, shape, options, out.view_mut(), Some(lse.f32s_mut()))
+    });
     let backward = time(&mut || {
         let gradients = Gradients::Fused(dqkv.view_mut());
-        attention::backward(qs, ks, vs, out.view(), dout.view(), lse.f32s(), &spans, shape, options, gradients);
+        attention::backward(
+            qs,
+            ks,
+            vs,
+            out.view(),
+            dout.view(),
+            lse.f32s(),
+            &spans,
+            shape,
+            options,
+            gradients,
+        );
     });
     // Two products of n(n+1)/2 scores by E columns each forward, five backward.
     let product = (a.length * (a.length + 1) * a.width * a.heads * a.sequences) as f64;
     let (forward_work, backward_work) = (2.0 * product, 5.0 * product);
     let peak = peak::measure(dtype, pool::threads());
-    let rates = [forward_work / forward, backward_work / backward, (forward_work + backward_work) / (forward + backward)]
-        .map(|r| r / 1e9);
+    let rates = [
+        forward_work / forward,
+        backward_work / backward,
+        (forward_work + backward_work) / (forward + backward),
+    ]
+    .map(|r| r / 1e9);
     let report = serde_json::json!({
         "dtype": dtype.name(), "length": a.length, "sequences": a.sequences, "heads": a.heads, "width": a.width,
         "forward_gflops": rates[0], "backward_gflops": rates[1], "both_gflops": rates[2],
@@ -87,7 +104,11 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         println!("{report}");
     } else {
         for (name, r) in ["forward", "backward", "both"].iter().zip(rates) {
-            println!("{name:<9} {r:>7.1} GFLOP/s of causal work, {:.0} % of {} peak ({peak:.0})", 100.0 * r / peak, dtype.name());
+            println!(
+                "{name:<9} {r:>7.1} GFLOP/s of causal work, {:.0} % of {} peak ({peak:.0})",
+                100.0 * r / peak,
+                dtype.name()
+            );
         }
     }
     Ok(())

@@ -32,12 +32,17 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         other => vec![process::dtype(other)?],
     };
     if !a.json {
-        println!("{:>5} {:>5} {:>5}  type  {:>22} {:>22} {:>22}", "in", "out", "rows", "y GFLOP/s", "dx", "dW");
+        println!(
+            "{:>5} {:>5} {:>5}  type  {:>22} {:>22} {:>22}",
+            "in", "out", "rows", "y GFLOP/s", "dx", "dW"
+        );
     }
     for dtype in dtypes {
         let peak = peak::measure(dtype, pool::threads());
         for shape in a.shapes.split(',') {
-            let (width, rows) = shape.split_once('x').ok_or_else(|| anyhow::anyhow!("shape `{shape}`: expected WIDTHxROWS"))?;
+            let (width, rows) = shape
+                .split_once('x')
+                .ok_or_else(|| anyhow::anyhow!("shape `{shape}`: expected WIDTHxROWS"))?;
             let (width, rows): (usize, usize) = (width.trim().parse()?, rows.trim().parse()?);
             for out in [width, 4 * width] {
                 let rates = measure(width, out, rows, dtype, a.seconds);

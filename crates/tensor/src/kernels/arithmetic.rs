@@ -19,7 +19,7 @@ pub fn add_assign<A: Element, B: Element>(a: &mut [A], b: &[B]) {
 
 vectorised! {
     fn add_chunk[A: Element, B: Element](a: &mut [A], b: &[B]) {
-        a.iter_mut().zip(b).for_each(|(a, b)| *a = A::from_f32(a.to_f32() + b.to_f32()));
+        for (a, b) in a.iter_mut().zip(b) { *a = A::from_f32(a.to_f32() + b.to_f32()); }
     }
 }
 
@@ -34,7 +34,7 @@ pub fn convert<A: Element, B: Element>(from: &[A], to: &mut [B]) {
 
 vectorised! {
     fn convert_chunk[A: Element, B: Element](from: &[A], to: &mut [B]) {
-        to.iter_mut().zip(from).for_each(|(t, f)| *t = B::from_f32(f.to_f32()));
+        for (t, f) in to.iter_mut().zip(from) { *t = B::from_f32(f.to_f32()); }
     }
 }
 
@@ -49,7 +49,7 @@ pub fn scale_add(a: &mut [f32], s: f32, t: f32, b: &[f32]) {
 
 vectorised! {
     fn scale_add_chunk(a: &mut [f32], s: f32, t: f32, b: &[f32]) {
-        a.iter_mut().zip(b).for_each(|(a, b)| *a = s * *a + t * b);
+        for (a, b) in a.iter_mut().zip(b) { *a = s * *a + t * b; }
     }
 }
 
@@ -100,7 +100,7 @@ pub fn column_sums<X: Element>(x: &[X], width: usize, out: &mut [f32]) {
 vectorised! {
     fn sum_rows[X: Element](x: &[X], out: &mut [f32]) {
         for row in x.chunks_exact(out.len()) {
-            out.iter_mut().zip(row).for_each(|(o, x)| *o += x.to_f32());
+            for (o, x) in out.iter_mut().zip(row) { *o += x.to_f32(); }
         }
     }
 }

@@ -62,7 +62,7 @@ vectorised! {
         let factor = weight * scale;
         let share = factor / total;
         let spread = factor * smoothing / row.len() as f32;
-        row.iter_mut().for_each(|x| *x = *x * share - spread);
+        for x in row.iter_mut() { *x = *x * share - spread; }
         row[target] -= factor * (1.0 - smoothing);
         let log_total = total.ln();
         log_total - (1.0 - smoothing) * wanted - smoothing * mean
@@ -77,17 +77,21 @@ pub fn softmax<E: Element>(x: &mut [E], width: usize, temperature: f32) {
     assert!(temperature > 0.0, "softmax: temperature {temperature}");
     let mut row = vec![0f32; width];
     for x in x.chunks_exact_mut(width.max(1)) {
-        row.iter_mut().zip(x.iter()).for_each(|(r, x)| *r = x.to_f32() / temperature);
+        for (r, x) in row.iter_mut().zip(x.iter()) {
+            *r = x.to_f32() / temperature;
+        }
         probabilities(&mut row);
-        x.iter_mut().zip(&row).for_each(|(x, r)| *x = E::from_f32(*r));
+        for (x, r) in x.iter_mut().zip(&row) {
+            *x = E::from_f32(*r);
+        }
     }
 }
 
 vectorised! {
     fn probabilities(row: &mut [f32]) {
         let top = vector::max(row);
-        row.iter_mut().for_each(|x| *x = math::exp(*x - top));
+        for x in row.iter_mut() { *x = math::exp(*x - top); }
         let total = vector::sum(row.len(), |i| row[i]);
-        row.iter_mut().for_each(|x| *x /= total);
+        for x in row.iter_mut() { *x /= total; }
     }
 }

@@ -30,9 +30,9 @@ vectorised! {
         for (out, &id) in out.chunks_exact_mut(width).zip(ids) {
             let row = &table[id as usize * width..][..width];
             if accumulate {
-                out.iter_mut().zip(row).for_each(|(o, x)| *o += scale * x);
+                for (o, x) in out.iter_mut().zip(row) { *o += scale * x; }
             } else {
-                out.iter_mut().zip(row).for_each(|(o, x)| *o = scale * x);
+                for (o, x) in out.iter_mut().zip(row) { *o = scale * x; }
             }
         }
     }
@@ -69,6 +69,6 @@ pub fn scatter_add(dtable: &mut [f32], width: usize, ids: &[u32], scale: f32, d:
 
 vectorised! {
     fn add_scaled(out: &mut [f32], scale: f32, x: &[f32]) {
-        out.iter_mut().zip(x).for_each(|(o, x)| *o += scale * x);
+        for (o, x) in out.iter_mut().zip(x) { *o += scale * x; }
     }
 }

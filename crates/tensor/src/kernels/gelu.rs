@@ -20,10 +20,10 @@ pub fn forward<E: Element>(x: &[E], y: &mut [E]) {
 
 vectorised! {
     fn forward_chunk[E: Element](x: &[E], y: &mut [E]) {
-        y.iter_mut().zip(x).for_each(|(y, x)| {
+        for (y, x) in y.iter_mut().zip(x) {
             let x = x.to_f32();
             *y = E::from_f32(x * math::normal_cdf(x).0);
-        });
+        }
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn tanh_form(x: f32) -> (f32, f32) {
 
 vectorised! {
     fn forward_tanh_chunk[E: Element](x: &[E], y: &mut [E]) {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = E::from_f32(tanh_form(x.to_f32()).0));
+        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(tanh_form(x.to_f32()).0); }
     }
 }
 

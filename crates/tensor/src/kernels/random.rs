@@ -59,55 +59,78 @@ const BLOCK: usize = 16;
 /// Numbers of a task; a multiple of 4·BLOCK.
 const CHUNK: usize = 1 << 14;
 
-/// Fills with numbers that `f` makes of each counter's four, 16 counters at a time: `to[4·lane + word]`.
+/// What a draw becomes.
+#[derive(Clone, Copy)]
+enum Law {
+    Uniform,
+    Normal { mean: f32, deviation: f32 },
+}
+
+/// The two normal numbers that two uniform ones make (Box & Muller 1958).
 #[inline(always)]
-fn fill(key: [u32; 2], first: u64, to: &mut [f32], f: impl Fn([u32; 4]) -> [f32; 4]) {
+fn pair(a: u32, b: u32, mean: f32, deviation: f32) -> [f32; 2] {
+    // (0, 1], so that the logarithm is finite.
+    let radius = (-2.0 * math::ln(unit(a) + f32::powi(2.0, -24))).max(0.0).sqrt() * deviation;
+    let [cos, sin] = math::circle(unit(b));
+    [mean + radius * cos, mean + radius * sin]
+}
+
+/// Fills with the numbers of counters from `first` on, 16 counters at a time, one in each lane: number `4i + j` is the `j`-th of counter `i`.
+#[inline(always)]
+fn fill(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
     for (b, chunk) in to.chunks_mut(4 * BLOCK).enumerate() {
         let begin = first + (b * BLOCK) as u64;
-        let mut words = [[0f32; BLOCK]; 4];
+        let mut words = [[0u32; BLOCK]; 4];
         for lane in 0..BLOCK {
             let i = begin + lane as u64;
-            let x = f(philox([i as u32, (i >> 32) as u32, 0, 0], key));
-            for (w, x) in words.iter_mut().zip(x) {
-                w[lane] = x;
+            let x = philox([i as u32, (i >> 32) as u32, 0, 0], key);
+            for j in 0..4 {
+                words[j][lane] = x[j];
+            }
+        }
+        let mut numbers = [[0f32; BLOCK]; 4];
+        match law {
+            Law::Uniform => {
+                for j in 0..4 {
+                    for lane in 0..BLOCK {
+                        numbers[j][lane] = unit(words[j][lane]);
+                    }
+                }
+            }
+            Law::Normal { mean, deviation } => {
+                for j in [0, 2] {
+                    for lane in 0..BLOCK {
+                        let [x, y] = pair(words[j][lane], words[j + 1][lane], mean, deviation);
+                        numbers[j][lane] = x;
+                        numbers[j + 1][lane] = y;
+                    }
+                }
             }
         }
         for (i, to) in chunk.iter_mut().enumerate() {
-            *to = words[i % 4][i / 4];
+            *to = numbers[i % 4][i / 4];
         }
     }
 }
 
-/// Fills with numbers from the normal distribution (Box & Muller 1958).
+/// Fills with numbers from the normal distribution.
 pub fn normal(key: Key, mean: f32, deviation: f32, to: &mut [f32]) {
-    let words = key.words();
-    pool::chunks(to, CHUNK, |i, to| normal_chunk(words, (i * CHUNK / 4) as u64, mean, deviation, to));
-}
-
-vectorised! {
-    fn normal_chunk(key: [u32; 2], first: u64, mean: f32, deviation: f32, to: &mut [f32]) {
-        fill(key, first, to, |x| {
-            let pair = |a: u32, b: u32| {
-                // (0, 1], so that the logarithm is finite.
-                let radius = (-2.0 * math::ln(unit(a) + f32::powi(2.0, -24))).max(0.0).sqrt() * deviation;
-                let [cos, sin] = math::circle(unit(b));
-                [mean + radius * cos, mean + radius * sin]
-            };
-            let ([a, b], [c, d]) = (pair(x[0], x[1]), pair(x[2], x[3]));
-            [a, b, c, d]
-        });
-    }
+    of_law(key, Law::Normal { mean, deviation }, to);
 }
 
 /// Fills with numbers from [0, 1).
 pub fn uniform(key: Key, to: &mut [f32]) {
+    of_law(key, Law::Uniform, to);
+}
+
+fn of_law(key: Key, law: Law, to: &mut [f32]) {
     let words = key.words();
-    pool::chunks(to, CHUNK, |i, to| uniform_chunk(words, (i * CHUNK / 4) as u64, to));
+    pool::chunks(to, CHUNK, |i, to| law_chunk(words, (i * CHUNK / 4) as u64, to, law));
 }
 
 vectorised! {
-    fn uniform_chunk(key: [u32; 2], first: u64, to: &mut [f32]) {
-        fill(key, first, to, |x| x.map(unit));
+    fn law_chunk(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
+        fill(key, first, to, law);
     }
 }
 

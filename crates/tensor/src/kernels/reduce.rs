@@ -42,6 +42,6 @@ pub(crate) fn rows(rows: usize, out: &mut [f32], f: impl Fn(Range<usize>, &mut [
 
 vectorised! {
     fn add(out: &mut [f32], x: &[f32]) {
-        out.iter_mut().zip(x).for_each(|(o, x)| *o += x);
+        for (o, x) in out.iter_mut().zip(x) { *o += x; }
     }
 }

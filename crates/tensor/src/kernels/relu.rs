@@ -11,7 +11,7 @@ pub fn forward<E: Element>(x: &[E], y: &mut [E]) {
 
 vectorised! {
     fn forward_chunk[E: Element](x: &[E], y: &mut [E]) {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = E::from_f32(positive(x.to_f32())));
+        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(positive(x.to_f32())); }
     }
 }
 
@@ -41,10 +41,10 @@ pub fn forward_squared<E: Element>(x: &[E], y: &mut [E]) {
 
 vectorised! {
     fn forward_squared_chunk[E: Element](x: &[E], y: &mut [E]) {
-        y.iter_mut().zip(x).for_each(|(y, x)| {
+        for (y, x) in y.iter_mut().zip(x) {
             let p = positive(x.to_f32());
             *y = E::from_f32(p * p);
-        });
+        }
     }
 }
 

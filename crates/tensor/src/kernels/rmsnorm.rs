@@ -47,8 +47,8 @@ vectorised! {
             let r = inverse_rms(x, eps);
             *rstd = r;
             match gain {
-                Some(g) => (0..width).for_each(|i| y[i] = Y::from_f32(x[i].to_f32() * r * (offset + g[i]))),
-                None => (0..width).for_each(|i| y[i] = Y::from_f32(x[i].to_f32() * r)),
+                Some(g) => for i in 0..width { y[i] = Y::from_f32(x[i].to_f32() * r * (offset + g[i])); },
+                None => for i in 0..width { y[i] = Y::from_f32(x[i].to_f32() * r); },
             }
         }
     }
@@ -241,7 +241,7 @@ vectorised! {
                 let at = layout.offset + g * width;
                 let d = &mut row[at..at + width];
                 let dy = &mut dy[..width];
-                dy.iter_mut().zip(d.iter()).for_each(|(a, b)| *a = b.to_f32());
+                for (a, b) in dy.iter_mut().zip(d.iter()) { *a = b.to_f32(); }
                 let x = &x[r * stride + at..][..width];
                 backward_row(x, gain, offset, rstd[r * groups + g], dy, dgain, |i, v| d[i] = X::from_f32(v));
             }

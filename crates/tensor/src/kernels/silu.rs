@@ -19,7 +19,7 @@ pub fn forward<E: Element>(x: &[E], y: &mut [E]) {
 
 vectorised! {
     fn forward_chunk[E: Element](x: &[E], y: &mut [E]) {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = E::from_f32(form(x.to_f32()).0));
+        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(form(x.to_f32()).0); }
     }
 }
 

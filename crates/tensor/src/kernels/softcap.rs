@@ -12,7 +12,7 @@ pub fn forward(x: &mut [f32], cap: f32) {
 
 vectorised! {
     fn forward_chunk(x: &mut [f32], cap: f32) {
-        x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
+        for x in x.iter_mut() { *x = cap * math::tanh(*x / cap); }
     }
 }
 
@@ -27,6 +27,6 @@ pub fn backward(y: &[f32], cap: f32, d: &mut [f32]) {
 
 vectorised! {
     fn backward_chunk(y: &[f32], cap: f32, d: &mut [f32]) {
-        d.iter_mut().zip(y).for_each(|(d, y)| *d *= 1.0 - (y / cap) * (y / cap));
+        for (d, y) in d.iter_mut().zip(y) { *d *= 1.0 - (y / cap) * (y / cap); }
     }
 }

@@ -287,7 +287,7 @@ vectorised! {
                     *x = if seen { score(*x, options) } else { f32::NEG_INFINITY };
                 }
             } else {
-                row.iter_mut().for_each(|x| *x = score(*x, options));
+                for x in row.iter_mut() { *x = score(*x, options); }
             }
             for x in row.chunks_exact(vector::LANES) {
                 for (t, &x) in top.iter_mut().zip(x) {
@@ -322,7 +322,7 @@ vectorised! {
             *s = score(vector::sum(q.len(), |i| q[i].to_f32() * k[i].to_f32()), options);
         }
         let top = vector::max(scores);
-        scores.iter_mut().for_each(|s| *s = math::exp(*s - top));
+        for s in scores.iter_mut() { *s = math::exp(*s - top); }
         (vector::sum(n, |i| scores[i]), top)
     }
 }
@@ -332,7 +332,7 @@ vectorised! {
         out.fill(0.0);
         for (j, &p) in p.iter().enumerate() {
             let v = &v[at + j * stride..][..out.len()];
-            out.iter_mut().zip(v).for_each(|(o, v)| *o += p * v.to_f32());
+            for (o, v) in out.iter_mut().zip(v) { *o += p * v.to_f32(); }
         }
     }
 }

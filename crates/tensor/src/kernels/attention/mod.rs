@@ -146,12 +146,16 @@ impl Target {
             TargetData::F32(p) => {
                 // SAFETY: in bounds by the assertion; not shared by this function's contract.
                 let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), values.len()) };
-                out.iter_mut().zip(values).for_each(|(o, v)| *o = v * factor);
+                for (o, v) in out.iter_mut().zip(values) {
+                    *o = v * factor;
+                }
             }
             TargetData::Bf16(p) => {
                 // SAFETY: as above.
                 let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), values.len()) };
-                out.iter_mut().zip(values).for_each(|(o, v)| *o = Element::from_f32(v * factor));
+                for (o, v) in out.iter_mut().zip(values) {
+                    *o = Element::from_f32(v * factor);
+                }
             }
         }
     }

@@ -369,16 +369,28 @@ fn finish_body(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'
         let row = &mut row[..n];
         row.copy_from_slice(&sums[i * part.stride..i * part.stride + n]);
         if let Some(s) = epilogue.scale {
-            row.iter_mut().for_each(|x| *x *= s);
+            for x in row.iter_mut() {
+                *x *= s;
+            }
         }
         if let Some(b) = epilogue.bias {
-            row.iter_mut().zip(&b[part.cols.clone()]).for_each(|(x, b)| *x += b);
+            for (x, b) in row.iter_mut().zip(&b[part.cols.clone()]) {
+                *x += b;
+            }
         }
         if let Some(m) = epilogue.residual {
             let at = r * m.stride + part.cols.start;
             match m.data {
-                Elements::F32(d) => row.iter_mut().zip(&d[at..at + n]).for_each(|(x, &d)| *x += d),
-                Elements::Bf16(d) => row.iter_mut().zip(&d[at..at + n]).for_each(|(x, &d)| *x += d.to_f32()),
+                Elements::F32(d) => {
+                    for (x, &d) in row.iter_mut().zip(&d[at..at + n]) {
+                        *x += d;
+                    }
+                }
+                Elements::Bf16(d) => {
+                    for (x, &d) in row.iter_mut().zip(&d[at..at + n]) {
+                        *x += d.to_f32();
+                    }
+                }
             }
         }
         let at = r * stride + part.cols.start;
@@ -387,7 +399,9 @@ fn finish_body(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'
                 // SAFETY: the part lies within the result (checked by `matmul`), and no other task has this row and these columns.
                 let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), n) };
                 if epilogue.accumulate {
-                    out.iter_mut().zip(row).for_each(|(o, x)| *o += *x);
+                    for (o, x) in out.iter_mut().zip(row) {
+                        *o += *x;
+                    }
                 } else {
                     out.copy_from_slice(row);
                 }
