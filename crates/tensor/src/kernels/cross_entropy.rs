@@ -53,7 +53,7 @@ vectorised! {
         let mut lanes = [0f32; vector::LANES];
         for chunk in row.chunks_mut(vector::LANES) {
             for (x, l) in chunk.iter_mut().zip(&mut lanes) {
-                let e = math::exp(*x - top);
+                let e = math::exp::<FUSED>(*x - top);
                 *x = e;
                 *l += e;
             }
@@ -90,7 +90,7 @@ pub fn softmax<E: Element>(x: &mut [E], width: usize, temperature: f32) {
 vectorised! {
     fn probabilities(row: &mut [f32]) {
         let top = vector::max(row);
-        for x in row.iter_mut() { *x = math::exp(*x - top); }
+        for x in row.iter_mut() { *x = math::exp::<FUSED>(*x - top); }
         let total = vector::sum(row.len(), |i| row[i]);
         for x in row.iter_mut() { *x /= total; }
     }

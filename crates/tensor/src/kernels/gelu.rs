@@ -22,7 +22,7 @@ vectorised! {
     fn forward_chunk[E: Element](x: &[E], y: &mut [E]) {
         for (y, x) in y.iter_mut().zip(x) {
             let x = x.to_f32();
-            *y = E::from_f32(x * math::normal_cdf(x).0);
+            *y = E::from_f32(x * math::normal_cdf::<FUSED>(x).0);
         }
     }
 }
@@ -36,7 +36,7 @@ vectorised! {
     fn backward_chunk[E: Element](x: &[E], dy: &[E], dx: &mut [E]) {
         for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
             let x = x.to_f32();
-            let (cdf, gauss) = math::normal_cdf(x);
+            let (cdf, gauss) = math::normal_cdf::<FUSED>(x);
             *dx = E::from_f32(dy.to_f32() * (cdf + x * GAUSS * gauss));
         }
     }
@@ -49,15 +49,15 @@ pub fn forward_tanh<E: Element>(x: &[E], y: &mut [E]) {
 
 /// The tanh form of one number and its derivative.
 #[inline(always)]
-pub(crate) fn tanh_form(x: f32) -> (f32, f32) {
-    let t = math::tanh(ROOT * (x + CUBE * x * x * x));
+pub(crate) fn tanh_form<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let t = math::tanh::<FUSED>(ROOT * (x + CUBE * x * x * x));
     let slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * ROOT * (1.0 + 3.0 * CUBE * x * x);
     (0.5 * x * (1.0 + t), slope)
 }
 
 vectorised! {
     fn forward_tanh_chunk[E: Element](x: &[E], y: &mut [E]) {
-        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(tanh_form(x.to_f32()).0); }
+        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(tanh_form::<FUSED>(x.to_f32()).0); }
     }
 }
 
@@ -69,7 +69,7 @@ pub fn backward_tanh<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
 vectorised! {
     fn backward_tanh_chunk[E: Element](x: &[E], dy: &[E], dx: &mut [E]) {
         for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
-            *dx = E::from_f32(dy.to_f32() * tanh_form(x.to_f32()).1);
+            *dx = E::from_f32(dy.to_f32() * tanh_form::<FUSED>(x.to_f32()).1);
         }
     }
 }

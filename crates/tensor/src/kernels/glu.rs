@@ -10,7 +10,7 @@ use crate::kernels::silu;
 use crate::kernels::vector::vectorised;
 
 macro_rules! gated {
-    ($forward:ident, $backward:ident, $forward_rows:ident, $backward_rows:ident, $form:path, $name:literal) => {
+    ($forward:ident, $backward:ident, $forward_rows:ident, $backward_rows:ident, $($form:ident)::+, $name:literal) => {
         #[doc = concat!($name, " of rows of `2·width` into rows of `width`.")]
         ///
         /// # Panics
@@ -26,7 +26,7 @@ macro_rules! gated {
                 for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
                     let (gate, values) = x.split_at(width);
                     for i in 0..width {
-                        y[i] = E::from_f32($form(gate[i].to_f32()).0 * values[i].to_f32());
+                        y[i] = E::from_f32($($form)::+::<FUSED>(gate[i].to_f32()).0 * values[i].to_f32());
                     }
                 }
             }
@@ -52,7 +52,7 @@ macro_rules! gated {
                     let (gate, values) = x.split_at(width);
                     let (dgate, dvalues) = dx.split_at_mut(width);
                     for i in 0..width {
-                        let (f, slope) = $form(gate[i].to_f32());
+                        let (f, slope) = $($form)::+::<FUSED>(gate[i].to_f32());
                         let d = dy[i].to_f32();
                         dgate[i] = E::from_f32(d * values[i].to_f32() * slope);
                         dvalues[i] = E::from_f32(d * f);

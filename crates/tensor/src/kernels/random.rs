@@ -68,16 +68,16 @@ enum Law {
 
 /// The two normal numbers that two uniform ones make (Box & Muller 1958).
 #[inline(always)]
-fn pair(a: u32, b: u32, mean: f32, deviation: f32) -> [f32; 2] {
+fn pair<const FUSED: bool>(a: u32, b: u32, mean: f32, deviation: f32) -> [f32; 2] {
     // (0, 1], so that the logarithm is finite.
-    let radius = (-2.0 * math::ln(unit(a) + f32::powi(2.0, -24))).max(0.0).sqrt() * deviation;
-    let [cos, sin] = math::circle(unit(b));
+    let radius = (-2.0 * math::ln::<FUSED>(unit(a) + f32::powi(2.0, -24))).max(0.0).sqrt() * deviation;
+    let [cos, sin] = math::circle::<FUSED>(unit(b));
     [mean + radius * cos, mean + radius * sin]
 }
 
 /// Fills with the numbers of counters from `first` on, 16 counters at a time, one in each lane: number `4i + j` is the `j`-th of counter `i`.
 #[inline(always)]
-fn fill(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
+fn fill<const FUSED: bool>(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
     for (b, chunk) in to.chunks_mut(4 * BLOCK).enumerate() {
         let begin = first + (b * BLOCK) as u64;
         let mut words = [[0u32; BLOCK]; 4];
@@ -100,7 +100,7 @@ fn fill(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
             Law::Normal { mean, deviation } => {
                 for j in [0, 2] {
                     for lane in 0..BLOCK {
-                        let [x, y] = pair(words[j][lane], words[j + 1][lane], mean, deviation);
+                        let [x, y] = pair::<FUSED>(words[j][lane], words[j + 1][lane], mean, deviation);
                         numbers[j][lane] = x;
                         numbers[j + 1][lane] = y;
                     }
@@ -130,7 +130,7 @@ fn of_law(key: Key, law: Law, to: &mut [f32]) {
 
 vectorised! {
     fn law_chunk(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
-        fill(key, first, to, law);
+        fill::<FUSED>(key, first, to, law);
     }
 }
 

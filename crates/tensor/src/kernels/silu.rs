@@ -7,8 +7,8 @@ use crate::kernels::vector::vectorised;
 
 /// SiLU of one number and its derivative.
 #[inline(always)]
-pub(crate) fn form(x: f32) -> (f32, f32) {
-    let s = math::sigmoid(x);
+pub(crate) fn form<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let s = math::sigmoid::<FUSED>(x);
     (x * s, s * (1.0 + x * (1.0 - s)))
 }
 
@@ -19,7 +19,7 @@ pub fn forward<E: Element>(x: &[E], y: &mut [E]) {
 
 vectorised! {
     fn forward_chunk[E: Element](x: &[E], y: &mut [E]) {
-        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(form(x.to_f32()).0); }
+        for (y, x) in y.iter_mut().zip(x) { *y = E::from_f32(form::<FUSED>(x.to_f32()).0); }
     }
 }
 
@@ -31,7 +31,7 @@ pub fn backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) {
 vectorised! {
     fn backward_chunk[E: Element](x: &[E], dy: &[E], dx: &mut [E]) {
         for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
-            *dx = E::from_f32(dy.to_f32() * form(x.to_f32()).1);
+            *dx = E::from_f32(dy.to_f32() * form::<FUSED>(x.to_f32()).1);
         }
     }
 }

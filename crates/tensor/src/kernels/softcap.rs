@@ -12,7 +12,7 @@ pub fn forward(x: &mut [f32], cap: f32) {
 
 vectorised! {
     fn forward_chunk(x: &mut [f32], cap: f32) {
-        for x in x.iter_mut() { *x = cap * math::tanh(*x / cap); }
+        for x in x.iter_mut() { *x = cap * math::tanh::<FUSED>(*x / cap); }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Vector instructions for plain loops: a kernel is written once, without intrinsics, and compiled for every level.
 //!
-//! The bodies use no fused multiply-add and sum in sixteen lanes in a fixed order, so element-wise kernels give the same bits at
-//! every level. What needs instructions that a compiler does not find by itself, the matrix product and attention, has loops
+//! Sums run in sixteen lanes in a fixed order at every level; `FUSED` says inside a body whether the level multiplies and adds in one
+//! rounding. What needs instructions that a compiler does not find by itself, the matrix product and attention, has loops
 //! of its own.
 
 /// Lanes of a sum, at every level.
@@ -16,15 +16,15 @@ macro_rules! vectorised {
         $vis fn $name $(<$($g: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
-            fn body $(<$($g: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? $body
+            fn body<const FUSED: bool $(, $($g: $bound),*)?> ($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
                 #[allow(clippy::too_many_arguments, reason = "as above")]
-                fn wide $(<$($g: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
-                #[target_feature(enable = "avx2")]
+                fn wide $(<$($g: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? { body::<true $(, $($g),*)?>($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments, reason = "as above")]
-                fn narrow $(<$($g: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+                fn narrow $(<$($g: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? { body::<true $(, $($g),*)?>($($arg),*) }
                 use $crate::kernels::level::{Level, level};
                 match level() {
                     // SAFETY: the level says that the processor has AVX-512.
@@ -34,7 +34,7 @@ macro_rules! vectorised {
                     _ => {}
                 }
             }
-            body($($arg),*)
+            body::<false $(, $($g),*)?>($($arg),*)
         }
     };
 }

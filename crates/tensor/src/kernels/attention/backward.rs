@@ -331,16 +331,16 @@ vectorised! {
             match options.softcap {
                 None if whole => {
                     for (s, d) in s.iter_mut().zip(d) {
-                        *s = math::exp(*s * options.scale - lse);
+                        *s = math::exp::<FUSED>(*s * options.scale - lse);
                         *d = *s * (*d - delta);
                     }
                 }
                 _ => {
                     for (c, (s, d)) in s.iter_mut().zip(d).enumerate() {
                         let seen = begin + c >= visible.start && begin + c < visible.end;
-                        let capped = score(*s, options);
+                        let capped = score::<FUSED>(*s, options);
                         let slope = options.softcap.map_or(1.0, |cap| 1.0 - (capped / cap) * (capped / cap));
-                        let p = if seen { math::exp(capped - lse) } else { 0.0 };
+                        let p = if seen { math::exp::<FUSED>(capped - lse) } else { 0.0 };
                         *s = p;
                         *d = if seen { p * (*d - delta) * slope } else { 0.0 };
                     }

@@ -263,10 +263,10 @@ fn product_uneven(
 
 /// Scales, caps and masks one score as the options say.
 #[inline(always)]
-pub(super) fn score(s: f32, options: &Options) -> f32 {
+pub(super) fn score<const FUSED: bool>(s: f32, options: &Options) -> f32 {
     let s = s * options.scale;
     match options.softcap {
-        Some(cap) => cap * math::tanh(s / cap),
+        Some(cap) => cap * math::tanh::<FUSED>(s / cap),
         None => s,
     }
 }
@@ -284,10 +284,10 @@ vectorised! {
             if begin < visible.start || begin + cols > visible.end {
                 for (c, x) in row.iter_mut().enumerate() {
                     let seen = begin + c >= visible.start && begin + c < visible.end;
-                    *x = if seen { score(*x, options) } else { f32::NEG_INFINITY };
+                    *x = if seen { score::<FUSED>(*x, options) } else { f32::NEG_INFINITY };
                 }
             } else {
-                for x in row.iter_mut() { *x = score(*x, options); }
+                for x in row.iter_mut() { *x = score::<FUSED>(*x, options); }
             }
             for x in row.chunks_exact(vector::LANES) {
                 for (t, &x) in top.iter_mut().zip(x) {
@@ -303,7 +303,7 @@ vectorised! {
             let row = &mut scores[p * stride + r * cols..][..cols];
             for x in row.chunks_exact_mut(vector::LANES) {
                 for (s, x) in sums.iter_mut().zip(x) {
-                    *x = math::exp(*x - base);
+                    *x = math::exp::<FUSED>(*x - base);
                     *s += *x;
                 }
             }
@@ -319,10 +319,10 @@ vectorised! {
         let n = scores.len();
         for (j, s) in scores.iter_mut().enumerate() {
             let k = &k[at + j * stride..][..q.len()];
-            *s = score(vector::sum(q.len(), |i| q[i].to_f32() * k[i].to_f32()), options);
+            *s = score::<FUSED>(vector::sum(q.len(), |i| q[i].to_f32() * k[i].to_f32()), options);
         }
         let top = vector::max(scores);
-        for s in scores.iter_mut() { *s = math::exp(*s - top); }
+        for s in scores.iter_mut() { *s = math::exp::<FUSED>(*s - top); }
         (vector::sum(n, |i| scores[i]), top)
     }
 }
