@@ -1,0 +1,308 @@
+//! Byte-level BPE: every byte is a token, merges make longer ones, so every text has ids and every id has bytes.
+//!
+//! Sennrich et al. 2016; Radford et al. 2019.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rustc_hash::FxHashMap;
+
+use crate::split;
+
+/// A vocabulary with its merges and special tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokenizer {
+    /// The bytes of each id; of a special token the bytes of its name.
+    tokens: Vec<Vec<u8>>,
+    /// Pairs of ids in order of rank.
+    merges: Vec<(u32, u32)>,
+    /// Rank and result of each merge.
+    ranks: FxHashMap<(u32, u32), (u32, u32)>,
+    /// The id of each byte.
+    bytes: Vec<u32>,
+    specials: Vec<(String, u32)>,
+}
+
+impl Tokenizer {
+    /// Puts a tokenizer together from the bytes of its tokens, its merges in order of rank, and its special tokens.
+    ///
+    /// # Errors
+    /// Says which byte has no token, which merge has no result, or which special id is out of range.
+    pub fn new(
+        tokens: Vec<Vec<u8>>,
+        merges: Vec<(u32, u32)>,
+        specials: Vec<(String, u32)>,
+    ) -> Result<Tokenizer, String> {
+        let special = |id: u32| specials.iter().any(|s| s.1 == id);
+        let mut ids = FxHashMap::default();
+        for (id, t) in tokens.iter().enumerate().filter(|(i, _)| !special(*i as u32)) {
+            if ids.insert(t.as_slice(), id as u32).is_some() {
+                return Err(format!("two ids have the bytes {:?}", String::from_utf8_lossy(t)));
+            }
+        }
+        let bytes: Result<Vec<u32>, String> = (0..=255u8)
+            .map(|b| ids.get([b].as_slice()).copied().ok_or_else(|| format!("byte {b} has no token")))
+            .collect();
+        let mut ranks = FxHashMap::default();
+        for (rank, &(a, b)) in merges.iter().enumerate() {
+            let part = |id: u32| {
+                tokens.get(id as usize).ok_or_else(|| format!("merge {rank}: id {id} does not exist"))
+            };
+            let whole = [part(a)?.as_slice(), part(b)?.as_slice()].concat();
+            let id = *ids.get(whole.as_slice()).ok_or_else(|| {
+                format!("merge {rank}: its result {:?} is no token", String::from_utf8_lossy(&whole))
+            })?;
+            ranks.entry((a, b)).or_insert((rank as u32, id));
+        }
+        if let Some((name, id)) = specials.iter().find(|s| s.1 as usize >= tokens.len()) {
+            return Err(format!("special token {name} has id {id}, the vocabulary {} ids", tokens.len()));
+        }
+        Ok(Tokenizer { bytes: bytes?, merges, ranks, specials, tokens })
+    }
+
+    /// Number of ids.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no id at all.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The bytes of an id; `None` if there is no such id.
+    pub fn bytes(&self, id: u32) -> Option<&[u8]> {
+        self.tokens.get(id as usize).map(Vec::as_slice)
+    }
+
+    /// Merges in order of rank.
+    pub fn merges(&self) -> &[(u32, u32)] {
+        &self.merges
+    }
+
+    /// Special tokens by name.
+    pub fn specials(&self) -> &[(String, u32)] {
+        &self.specials
+    }
+
+    /// The id of a special token.
+    pub fn special(&self, name: &str) -> Option<u32> {
+        self.specials.iter().find(|s| s.0 == name).map(|s| s.1)
+    }
+
+    /// Whether an id is special.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.specials.iter().any(|s| s.1 == id)
+    }
+
+    /// The ids of a text; never a special one, whatever the text says.
+    ///
+    /// ```
+    /// let tokenizer = pupil_tokenizer::train(["low lower lowest"; 4], 260, &["<|endoftext|>"]);
+    /// let ids = tokenizer.encode("lowest <|endoftext|>");
+    /// assert!(ids.iter().all(|&id| !tokenizer.is_special(id)));
+    /// assert_eq!(tokenizer.decode(&ids), "lowest <|endoftext|>");
+    /// ```
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        Encoder::new(self).encode(text, &mut ids);
+        ids
+    }
+
+    /// The text of some ids: special ones give nothing, bytes that are not UTF-8 the replacement character.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let mut decoder = Decoder::new(self);
+        let mut text: String = ids.iter().map(|&id| decoder.push(id)).collect();
+        text.push_str(&decoder.finish());
+        text
+    }
+
+    fn word(&self, word: &[u8], ids: &mut Vec<u32>) {
+        let begin = ids.len();
+        ids.extend(word.iter().map(|&b| self.bytes[b as usize]));
+        if word.len() <= SHORT { self.merge_short(ids, begin) } else { self.merge_long(ids, begin) }
+    }
+
+    /// Repeats the best merge by looking at all pairs: best for words of a few bytes.
+    fn merge_short(&self, ids: &mut Vec<u32>, begin: usize) {
+        loop {
+            let pairs = ids[begin..].windows(2).enumerate();
+            let found =
+                pairs.filter_map(|(i, p)| self.ranks.get(&(p[0], p[1])).map(|&(rank, id)| (rank, i, id)));
+            let Some((_, i, id)) = found.min() else { return };
+            ids[begin + i] = id;
+            ids.remove(begin + i + 1);
+        }
+    }
+
+    /// The same with a queue of pairs and a linked list: n log n for words of any length.
+    fn merge_long(&self, ids: &mut Vec<u32>, begin: usize) {
+        const NONE: usize = usize::MAX;
+        let mut symbols = ids.split_off(begin);
+        let n = symbols.len();
+        let mut previous: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
+        let mut next: Vec<usize> = (1..=n).map(|i| if i < n { i } else { NONE }).collect();
+        let mut live = vec![true; n];
+        let mut queue = BinaryHeap::new();
+        let offer = |queue: &mut BinaryHeap<_>, symbols: &[u32], i: usize, j: usize| {
+            if let Some(&(rank, id)) = self.ranks.get(&(symbols[i], symbols[j])) {
+                queue.push(Reverse((rank, i, symbols[i], symbols[j], id)));
+            }
+        };
+        (1..n).for_each(|j| offer(&mut queue, &symbols, j - 1, j));
+        while let Some(Reverse((_, i, left, right, id))) = queue.pop() {
+            let j = next[i];
+            if !live[i] || j == NONE || symbols[i] != left || symbols[j] != right {
+                continue;
+            }
+            symbols[i] = id;
+            live[j] = false;
+            next[i] = next[j];
+            if next[i] != NONE {
+                previous[next[i]] = i;
+                offer(&mut queue, &symbols, i, next[i]);
+            }
+            if previous[i] != NONE {
+                offer(&mut queue, &symbols, previous[i], i);
+            }
+        }
+        ids.extend(symbols.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| *s));
+    }
+}
+
+/// Words up to this length are merged by looking at all pairs.
+const SHORT: usize = 24;
+
+/// Words that an encoder remembers at most.
+const REMEMBERED: usize = 1 << 17;
+
+/// Encodes many texts with one tokenizer, remembering words.
+pub struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    words: FxHashMap<Box<[u8]>, Box<[u32]>>,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder that remembers nothing yet.
+    pub fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
+        Encoder { tokenizer, words: FxHashMap::default() }
+    }
+
+    /// Appends the ids of a text.
+    pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
+        for word in split::words(text).map(str::as_bytes) {
+            if let Some(known) = self.words.get(word) {
+                ids.extend_from_slice(known);
+                continue;
+            }
+            let begin = ids.len();
+            self.tokenizer.word(word, ids);
+            if word.len() <= 2 * SHORT && self.words.len() < REMEMBERED {
+                self.words.insert(word.into(), ids[begin..].into());
+            }
+        }
+    }
+}
+
+/// Decodes ids as they come: an incomplete character is held back until its last byte is there.
+pub struct Decoder<'a> {
+    tokenizer: &'a Tokenizer,
+    held: Vec<u8>,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder that holds nothing.
+    pub fn new(tokenizer: &'a Tokenizer) -> Decoder<'a> {
+        Decoder { tokenizer, held: Vec::new() }
+    }
+
+    /// The text that this id completes; special and unknown ids give nothing.
+    pub fn push(&mut self, id: u32) -> String {
+        if !self.tokenizer.is_special(id) {
+            self.held.extend_from_slice(self.tokenizer.bytes(id).unwrap_or_default());
+        }
+        let mut text = String::new();
+        loop {
+            match std::str::from_utf8(&self.held) {
+                Ok(s) => {
+                    text.push_str(s);
+                    self.held.clear();
+                    return text;
+                }
+                Err(e) => {
+                    let (good, bad) = (e.valid_up_to(), e.error_len());
+                    text.push_str(&String::from_utf8_lossy(&self.held[..good]));
+                    self.held.drain(..good);
+                    let Some(bad) = bad else { return text };
+                    text.push('\u{fffd}');
+                    self.held.drain(..bad);
+                }
+            }
+        }
+    }
+
+    /// What is still held, as replacement characters.
+    pub fn finish(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.held)).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train;
+
+    fn sample() -> Tokenizer {
+        let text = "the cat sat on the mat, the hat; 你好世界 你好 don't 123 aaaaaaaa bbbb";
+        train([text; 5], 330, &["<|endoftext|>", "<|im_end|>"])
+    }
+
+    #[test]
+    fn every_text_comes_back() {
+        let t = sample();
+        for text in ["", "the cat", "unseen Wörter 🙂 \0\u{fffd}", "你好吗", "<|endoftext|>", "\r\n\t  x"]
+        {
+            assert_eq!(t.decode(&t.encode(text)), text);
+            assert!(t.encode(text).iter().all(|&id| !t.is_special(id)));
+        }
+    }
+
+    #[test]
+    fn long_and_short_words_are_merged_alike() {
+        let t = sample();
+        let mut state = 7u32;
+        for n in 0..200 {
+            let word: Vec<u8> = (0..n)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    b"abthe "[(state >> 24) as usize % 6]
+                })
+                .collect();
+            let (mut a, mut b) = (vec![], vec![]);
+            for ids in [&mut a, &mut b] {
+                ids.extend(word.iter().map(|&c| t.bytes[c as usize]));
+            }
+            t.merge_short(&mut a, 0);
+            t.merge_long(&mut b, 0);
+            assert_eq!(a, b, "{:?}", String::from_utf8_lossy(&word));
+        }
+    }
+
+    #[test]
+    fn a_megabyte_of_one_letter_is_no_trouble() {
+        let t = sample();
+        let ids = t.encode(&"a".repeat(1 << 20));
+        assert_eq!(ids.iter().map(|&id| t.bytes(id).unwrap().len()).sum::<usize>(), 1 << 20);
+    }
+
+    #[test]
+    fn a_character_in_pieces_is_held_back() {
+        let t = sample();
+        let mut d = Decoder::new(&t);
+        let bytes: Vec<u32> = "é🙂".bytes().map(|b| t.bytes[b as usize]).collect();
+        let parts: Vec<String> = bytes.iter().map(|&id| d.push(id)).collect();
+        assert_eq!(parts, ["", "é", "", "", "", "🙂"]);
+        assert_eq!(d.push(bytes[0]) + &d.finish(), "\u{fffd}");
+        assert_eq!(d.push(u32::MAX), "");
+    }
+}
