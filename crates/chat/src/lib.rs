@@ -105,7 +105,12 @@ impl<'a> Renderer<'a> {
     /// If the tokenizer lacks a special token of the form.
     pub fn new(tokenizer: &'a Tokenizer) -> Result<Renderer<'a>, MissingToken> {
         let special = |name: &'static str| tokenizer.special(name).ok_or(MissingToken(name));
-        Ok(Renderer { start: special(START)?, end: special(END)?, newline: tokenizer.encode("\n"), tokenizer })
+        Ok(Renderer {
+            start: special(START)?,
+            end: special(END)?,
+            newline: tokenizer.encode("\n"),
+            tokenizer,
+        })
     }
 
     /// The id that ends a turn.

@@ -1,0 +1,242 @@
+//! A model as a Hugging Face directory: `config.json`, `model.safetensors`, and the files that the caller adds (tokenizer).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use pupil_model::gpt::Config;
+use pupil_model::{Gpt, Model};
+use serde_json::Value;
+
+use crate::huggingface::{self, Family};
+use crate::tensors::{self, Stored};
+use crate::{Error, atomic, read};
+
+/// The model's files: `config.json` and `model.safetensors`.
+///
+/// # Errors
+/// If a weight is not finite, or the settings fit no family.
+pub fn files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let c = &gpt.config;
+    let family = Family::of(c)?;
+    let mut list = Vec::new();
+    for (_, p) in gpt.parameters().iter() {
+        if let Some(i) = p.data().iter().position(|x| !x.is_finite()) {
+            return Err(Error::content(
+                "model.safetensors",
+                format!("`{}` holds {} at {i}; not saved", p.name, p.data()[i]),
+            ));
+        }
+        let is_vector = p.shape[0] == 1 && !p.name.ends_with("tok.weight");
+        let cols = if is_vector { 1 } else { p.shape[1] };
+        let mut begin = 0;
+        for part in huggingface::parts(family, c, &p.name, p.shape) {
+            let end = begin + part.rows * cols;
+            let data = &p.data()[begin..end];
+            let stored = match (is_vector, part.transposed) {
+                (true, _) => Stored { shape: vec![part.rows], data: data.to_vec() },
+                (false, false) => Stored { shape: vec![part.rows, cols], data: data.to_vec() },
+                (false, true) => {
+                    Stored { shape: vec![cols, part.rows], data: transpose(data, part.rows, cols) }
+                }
+            };
+            list.push((part.name, stored));
+            begin = end;
+        }
+    }
+    for (name, n) in huggingface::zeros(family, c) {
+        list.push((name, Stored { shape: vec![n], data: vec![0.0; n] }));
+    }
+    let weights = tensors::to_bytes(&list).map_err(Error::Settings)?;
+    let config = huggingface::config(c, end)?;
+    Ok(vec![
+        ("config.json".into(), format!("{config:#}\n").into_bytes()),
+        ("model.safetensors".into(), weights),
+    ])
+}
+
+/// Writes a model directory; it appears whole or not at all.
+///
+/// # Errors
+/// As [`files`], and if the disk refuses.
+pub fn save(dir: &Path, gpt: &Gpt, end: &[u32], extra: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    let mut all = files(gpt, end)?;
+    all.extend_from_slice(extra);
+    atomic::write_folder(dir, &all)
+}
+
+/// Reads a model directory that pupil wrote.
+///
+/// # Errors
+/// Names the file that is missing or broken, the field, or the tensor that is missing, left over or misshapen (with both shapes).
+pub fn load(dir: &Path) -> Result<Gpt, Error> {
+    let path = dir.join("config.json");
+    let bytes = read(&path)?;
+    let config: Value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::content(&path, format!("is no JSON: {e}")))?;
+    let own = config.get("pupil").ok_or_else(|| {
+        Error::content(&path, "has no `pupil` settings: this version reads the models that pupil wrote")
+    })?;
+    let c: Config = serde_json::from_value(own.clone())
+        .map_err(|e| Error::content(&path, format!("`pupil` settings: {e}")))?;
+    c.check().map_err(|e| Error::content(&path, e))?;
+    let path = dir.join("model.safetensors");
+    let bytes = read(&path)?;
+    // Before any memory is taken by numbers of the settings: the file must be able to hold such a model.
+    let least = c.parameter_count().saturating_mul(2);
+    if (bytes.len() as u64) < least {
+        let what = format!(
+            "has {} bytes, but {} parameters need {least} at least",
+            bytes.len(),
+            c.parameter_count()
+        );
+        return Err(Error::content(&path, what));
+    }
+    let mut found = tensors::from_bytes(&path, &bytes)?;
+    drop(bytes);
+    let mut gpt = Gpt::zeros(c);
+    fill(&path, &mut gpt, &mut found)?;
+    Ok(gpt)
+}
+
+fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
+    let c = gpt.config.clone();
+    let family = Family::of(&c)?;
+    let ids: Vec<_> = gpt.parameters().iter().map(|(id, p)| (id, p.name.clone(), p.shape)).collect();
+    let mut take = |name: &str, shape: &[usize]| -> Result<Vec<f32>, Error> {
+        let t = found.remove(name).ok_or_else(|| {
+            Error::content(path, format!("tensor `{name}` is missing; its shape is {shape:?}"))
+        })?;
+        if t.shape != shape {
+            return Err(Error::content(
+                path,
+                format!("tensor `{name}` has shape {:?}, the settings need {shape:?}", t.shape),
+            ));
+        }
+        Ok(t.data)
+    };
+    for (id, name, shape) in ids {
+        let is_vector = shape[0] == 1 && name != "tok.weight";
+        let cols = if is_vector { 1 } else { shape[1] };
+        let mut data = Vec::with_capacity(shape[0] * shape[1]);
+        for part in huggingface::parts(family, &c, &name, shape) {
+            data.extend(match (is_vector, part.transposed) {
+                (true, _) => take(&part.name, &[part.rows])?,
+                (false, false) => take(&part.name, &[part.rows, cols])?,
+                (false, true) => transpose(&take(&part.name, &[cols, part.rows])?, cols, part.rows),
+            });
+        }
+        gpt.parameters_mut().data_mut(id).copy_from_slice(&data);
+    }
+    for (name, n) in huggingface::zeros(family, &c) {
+        if take(&name, &[n])?.iter().any(|&x| x != 0.0) {
+            return Err(Error::content(
+                path,
+                format!("tensor `{name}` is not zero, but the settings have no such bias"),
+            ));
+        }
+    }
+    let mut rest: Vec<&String> = found.keys().collect();
+    rest.sort();
+    match rest.first() {
+        None => Ok(()),
+        Some(name) => {
+            let what = format!("{} tensors belong to no parameter, the first: `{name}`", rest.len());
+            Err(Error::content(path, what))
+        }
+    }
+}
+
+fn transpose(data: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    (0..cols).flat_map(|c| (0..rows).map(move |r| data[r * cols + c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pupil_model::families::{self, PRESETS};
+    use pupil_model::gpt::Positions;
+
+    /// A known model shrunk to a few hundred numbers.
+    pub(crate) fn tiny(name: &str) -> Config {
+        let c = families::preset(name).unwrap();
+        let group = c.heads / c.kv_heads;
+        let (kv_heads, head_width) = (if group == 1 { 3 } else { 2 }, 4);
+        let heads = kv_heads * group.min(2);
+        let positions = match c.positions {
+            Positions::Rotary { theta, local_theta, pairing, scaling, .. } => {
+                Positions::Rotary { theta, local_theta, width: head_width, pairing, scaling }
+            }
+            Positions::Learned => Positions::Learned,
+        };
+        let width = if c.positions == Positions::Learned { heads * head_width } else { 10 };
+        let window = c.window.map(|_| 3);
+        Config {
+            vocab: 19,
+            context: 8,
+            layers: 2,
+            width,
+            heads,
+            kv_heads,
+            head_width,
+            hidden: 14,
+            positions,
+            window,
+            ..c
+        }
+    }
+
+    #[test]
+    fn every_known_model_comes_back_bit_for_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in PRESETS {
+            let gpt = Gpt::new(tiny(name), 5);
+            let path = dir.path().join(name);
+            save(&path, &gpt, &[1], &[("note.txt".into(), b"x".to_vec())]).unwrap();
+            let back = load(&path).unwrap();
+            assert_eq!(back.config, gpt.config, "{name}");
+            for ((_, a), (_, b)) in gpt.parameters().iter().zip(back.parameters().iter()) {
+                assert_eq!((&a.name, a.data()), (&b.name, b.data()), "{name}");
+            }
+            assert!(path.join("note.txt").exists());
+        }
+        let left: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().filter_map(Result::ok).map(|e| e.file_name()).collect();
+        assert_eq!(left.len(), PRESETS.len(), "{left:?}");
+    }
+
+    #[test]
+    fn missing_misshapen_and_left_over_tensors_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let gpt = Gpt::new(tiny("llama2-7b"), 5);
+        let path = dir.path().join("m");
+        save(&path, &gpt, &[1], &[]).unwrap();
+        let file = path.join("model.safetensors");
+        let good = tensors::from_bytes(&file, &read(&file).unwrap()).unwrap();
+        let check = |change: &dyn Fn(&mut HashMap<String, Stored>), words: &[&str]| {
+            let mut t = good.clone();
+            change(&mut t);
+            let list: Vec<(String, Stored)> = t.into_iter().collect();
+            std::fs::write(&file, tensors::to_bytes(&list).unwrap()).unwrap();
+            let e = load(&path).err().unwrap().to_string();
+            assert!(words.iter().all(|w| e.contains(w)), "{e}");
+        };
+        let name = "model.layers.1.self_attn.k_proj.weight";
+        check(&|t| drop(t.remove(name)), &[name, "missing", "[12, 10]"]);
+        let reshape = |t: &mut HashMap<String, Stored>| t.get_mut(name).unwrap().shape = vec![10, 12];
+        check(&reshape, &[name, "[10, 12]", "[12, 10]"]);
+        let add = |t: &mut HashMap<String, Stored>| {
+            drop(t.insert("extra".into(), Stored { shape: vec![1], data: vec![1.0] }))
+        };
+        check(&add, &["extra", "no parameter"]);
+    }
+
+    #[test]
+    fn a_model_that_is_not_finite_is_not_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gpt = Gpt::new(tiny("gpt2"), 5);
+        let id = gpt.parameters().find("blocks.1.up.weight").unwrap();
+        gpt.parameters_mut().data_mut(id)[3] = f32::NAN;
+        let e = save(&dir.path().join("m"), &gpt, &[1], &[]).unwrap_err().to_string();
+        assert!(e.contains("blocks.1.up.weight") && !dir.path().join("m").exists(), "{e}");
+    }
+}

@@ -1,0 +1,229 @@
+//! Rows of tokens: sequences side by side, never padded, in an order that seed and epoch decide.
+//!
+//! A row depends on the step alone, so resuming needs nothing but its number.
+
+use std::ops::Range;
+
+use crate::random::Random;
+
+/// Sequences to learn from: ids, and which of them are to be predicted.
+#[derive(Clone, Debug, Default)]
+pub struct Items {
+    ids: Vec<u32>,
+    learned: Vec<bool>,
+    /// Where each sequence lies.
+    ranges: Vec<Range<usize>>,
+    /// Conversations that were cut to the context.
+    pub truncated: usize,
+    /// Conversations in which nothing is learned.
+    pub dropped: usize,
+}
+
+impl Items {
+    /// Adds a document, its end token included, in pieces of at most `context` predictions.
+    pub fn push_document(&mut self, ids: &[u32], context: usize) {
+        let mut begin = 0;
+        while begin + 1 < ids.len() {
+            let end = (begin + context + 1).min(ids.len());
+            self.push(&ids[begin..end], |_| true);
+            begin = end - 1;
+        }
+    }
+
+    /// Adds a conversation, cut to `context` predictions; one in which nothing is learned is dropped and counted.
+    pub fn push_chat(&mut self, ids: &[u32], learned: &[bool], context: usize) {
+        let n = ids.len().min(context + 1);
+        self.truncated += usize::from(n < ids.len());
+        if !learned[1.min(n)..n].contains(&true) {
+            self.dropped += 1;
+            return;
+        }
+        self.push(&ids[..n], |i| learned[i]);
+    }
+
+    fn push(&mut self, ids: &[u32], learned: impl Fn(usize) -> bool) {
+        let begin = self.ids.len();
+        self.ids.extend_from_slice(ids);
+        self.learned.extend((0..ids.len()).map(learned));
+        self.ranges.push(begin..self.ids.len());
+    }
+
+    /// Number of sequences.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Predictions in all sequences together, learned or not.
+    pub fn tokens(&self) -> usize {
+        self.ranges.iter().map(|r| r.len() - 1).sum()
+    }
+}
+
+/// One row: what [`Items`] become beside each other.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// What is read.
+    pub ids: Vec<u32>,
+    /// What follows.
+    pub targets: Vec<u32>,
+    /// 1 where it is learned, else 0.
+    pub weights: Vec<f32>,
+    /// The sequences.
+    pub spans: Vec<Range<usize>>,
+}
+
+/// Deals sequences out into rows of at most `budget` tokens; each epoch has another order.
+pub struct Packer<'a> {
+    items: &'a Items,
+    budget: usize,
+    seed: u64,
+    epoch: u64,
+    /// Row at which the present epoch begins.
+    first: u64,
+    order: Vec<u32>,
+    /// Where each row of the epoch begins in the order.
+    rows: Vec<usize>,
+}
+
+impl<'a> Packer<'a> {
+    /// A packer; `budget` is at least the longest sequence.
+    ///
+    /// # Panics
+    /// If there is no sequence, or the longest exceeds the budget.
+    pub fn new(items: &'a Items, budget: usize, seed: u64) -> Packer<'a> {
+        assert!(!items.is_empty(), "rows: there is no sequence to learn from");
+        let longest = items.ranges.iter().map(|r| r.len() - 1).max().unwrap_or(0);
+        assert!(longest <= budget, "rows: a sequence of {longest} tokens does not fit into {budget}");
+        let mut p = Packer { items, budget, seed, epoch: 0, first: 0, order: Vec::new(), rows: Vec::new() };
+        p.deal();
+        p
+    }
+
+    /// Rows of the first epoch.
+    pub fn rows_per_epoch(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn deal(&mut self) {
+        let n = self.items.len();
+        self.order.clear();
+        self.order.extend(0..n as u32);
+        let mut random = Random::new(self.seed, self.epoch);
+        for i in (1..n).rev() {
+            self.order.swap(i, random.below(i + 1));
+        }
+        self.rows.clear();
+        let mut filled = self.budget + 1;
+        for (i, &item) in self.order.iter().enumerate() {
+            let tokens = self.items.ranges[item as usize].len() - 1;
+            if filled + tokens > self.budget {
+                self.rows.push(i);
+                filled = 0;
+            }
+            filled += tokens;
+        }
+    }
+
+    /// Fills in the row of that number.
+    pub fn fill(&mut self, number: u64, row: &mut Row) {
+        if number < self.first {
+            (self.epoch, self.first) = (0, 0);
+            self.deal();
+        }
+        while number >= self.first + self.rows.len() as u64 {
+            self.first += self.rows.len() as u64;
+            self.epoch += 1;
+            self.deal();
+        }
+        let k = (number - self.first) as usize;
+        let end = self.rows.get(k + 1).copied().unwrap_or(self.order.len());
+        row.ids.clear();
+        row.targets.clear();
+        row.weights.clear();
+        row.spans.clear();
+        for &item in &self.order[self.rows[k]..end] {
+            let r = self.items.ranges[item as usize].clone();
+            let begin = row.ids.len();
+            row.ids.extend_from_slice(&self.items.ids[r.start..r.end - 1]);
+            row.targets.extend_from_slice(&self.items.ids[r.start + 1..r.end]);
+            row.weights
+                .extend(self.items.learned[r.start + 1..r.end].iter().map(|&l| f32::from(u8::from(l))));
+            row.spans.push(begin..row.ids.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ids that say where they are: 1000·sequence + position.
+    fn sample() -> Items {
+        let mut items = Items::default();
+        for s in 0..40u32 {
+            let n = 2 + (s * 7) % 23;
+            let ids: Vec<u32> = (0..n).map(|i| 1000 * s + i).collect();
+            if s % 2 == 0 {
+                items.push_document(&ids, 16);
+            } else {
+                let learned: Vec<bool> = (0..n).map(|i| i % 3 == 1).collect();
+                items.push_chat(&ids, &learned, 16);
+            }
+        }
+        items
+    }
+
+    #[test]
+    fn every_prediction_comes_once_an_epoch_and_is_the_next_token() {
+        let items = sample();
+        let mut p = Packer::new(&items, 40, 3);
+        let (mut row, mut seen) = (Row::default(), Vec::new());
+        for k in 0..p.rows_per_epoch() as u64 {
+            p.fill(k, &mut row);
+            assert!(row.ids.len() <= 40 && !row.ids.is_empty());
+            assert_eq!(row.spans.last().unwrap().end, row.ids.len());
+            for span in &row.spans {
+                for i in span.clone() {
+                    assert_eq!(row.targets[i], row.ids[i] + 1);
+                    assert!(i == span.start || row.ids[i] == row.ids[i - 1] + 1);
+                    let odd = row.ids[i] / 1000 % 2 == 1;
+                    assert_eq!(row.weights[i] == 1.0, !odd || row.targets[i] % 1000 % 3 == 1);
+                    seen.push(row.ids[i]);
+                }
+            }
+        }
+        seen.sort_unstable();
+        let before = seen.len();
+        seen.dedup();
+        assert_eq!((seen.len(), before), (items.tokens(), items.tokens()));
+    }
+
+    #[test]
+    fn a_row_depends_on_its_number_alone() {
+        let items = sample();
+        let (mut a, mut b) = (Packer::new(&items, 40, 3), Packer::new(&items, 40, 3));
+        let (mut x, mut y) = (Row::default(), Row::default());
+        (0..50).for_each(|k| a.fill(k, &mut x));
+        b.fill(49, &mut y);
+        assert_eq!(x.ids, y.ids);
+        a.fill(2, &mut x);
+        b.fill(2, &mut y);
+        assert_eq!(x.ids, y.ids);
+        Packer::new(&items, 40, 4).fill(2, &mut y);
+        assert_ne!(x.ids, y.ids);
+    }
+
+    #[test]
+    fn cut_and_useless_chats_are_counted() {
+        let mut items = Items::default();
+        items.push_chat(&[1, 2, 3, 4], &[false, false, false, true], 2);
+        items.push_chat(&[1, 2, 3, 4], &[true, true, false, true], 2);
+        items.push_chat(&[], &[], 2);
+        assert_eq!((items.len(), items.truncated, items.dropped), (1, 2, 2));
+    }
+}
