@@ -146,6 +146,14 @@ fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Resu
     }
 }
 
+/// The tensors of a safetensors file by the names that stand there, widened to f32, without their shapes.
+///
+/// # Errors
+/// If the file is missing or broken.
+pub fn plain_tensors(path: &Path) -> Result<HashMap<String, Vec<f32>>, Error> {
+    Ok(tensors::from_bytes(path, &read(path)?)?.into_iter().map(|(n, t)| (n, t.data)).collect())
+}
+
 fn transpose(data: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     (0..cols).flat_map(|c| (0..rows).map(move |r| data[r * cols + c])).collect()
 }

@@ -5,19 +5,35 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that prints")]
 
 mod bench;
+mod chat;
+mod exit;
+mod generate;
+mod learn;
+mod model;
 mod process;
+mod progress;
+mod signals;
+mod speedrun;
+
+use std::process::ExitCode;
 
 use clap::Parser;
-use pupil_tensor::kernels::{allocations, pool};
+use pupil_tensor::kernels::{allocations, level, pool};
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 #[derive(Parser)]
-#[command(name = "pupil", version, about)]
+#[command(
+    name = "pupil",
+    version,
+    about,
+    long_about = "Raises a small ChatGPT on the machine in front of you: text and chats \
+    → tokenizer → pretrained GPT → fine-tuning → a conversation. `pupil speedrun` walks the whole road in about five minutes."
+)]
 struct Cli {
     /// Threads; by default as many as the processors and the control group's quota give.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, env = "PUPIL_THREADS")]
     threads: Option<usize>,
     #[command(subcommand)]
     command: Command,
@@ -25,17 +41,58 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// The whole road in about five minutes: data, tokenizer, pretraining, fine-tuning, a conversation.
+    Speedrun(speedrun::Arguments),
+    /// Trains a model from text.
+    Pretrain(learn::Pretrain),
+    /// Teaches a model to hold a conversation.
+    Finetune(learn::Finetune),
+    /// Goes on with a text.
+    Generate(generate::Arguments),
+    /// Talks with a model.
+    Chat(chat::Arguments),
     /// Measures how fast this machine trains.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Raw numbers, for checks against other programs.
+    #[command(subcommand, hide = true)]
+    Debug(generate::Debug),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(n) = cli.threads {
-        pool::set_threads(n);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("pupil: {e:#}");
+            ExitCode::from(exit::code(&e))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    level::check_environment().map_err(exit::Usage)?;
+    match cli.threads {
+        Some(0) => anyhow::bail!(exit::Usage("--threads 0: at least one".into())),
+        Some(n) => {
+            pool::set_threads(n);
+        }
+        None => {}
     }
     match cli.command {
+        Command::Speedrun(a) => speedrun::run(&a),
+        Command::Pretrain(a) => learn::pretrain(&a).map(drop),
+        Command::Finetune(a) => learn::finetune(&a).map(drop),
+        Command::Generate(a) => generate::run(&a),
+        Command::Chat(a) => chat::run(&a),
         Command::Bench(b) => bench::run(b),
+        Command::Debug(d) => generate::debug(&d),
     }
+}
+
+fn is_broken_pipe(e: &anyhow::Error) -> bool {
+    e.chain().any(|c| {
+        c.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

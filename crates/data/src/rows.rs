@@ -48,6 +48,11 @@ impl Items {
         self.ranges.push(begin..self.ids.len());
     }
 
+    /// Calls `f` with every id in order, for fingerprints.
+    pub fn each_id(&self, f: impl FnMut(u32)) {
+        self.ids.iter().copied().for_each(f);
+    }
+
     /// Number of sequences.
     pub fn len(&self) -> usize {
         self.ranges.len()

@@ -1,8 +1,15 @@
 //! Learning: plans, the one step, optimisers, schedules, loops, resume, metrics.
 //!
-//! Only [`step::Step`] changes a weight. This room prints nothing: loops report to whoever runs them.
+//! Only [`step::Step`] changes a weight. This room prints nothing: a loop tells whoever runs it what happens.
 #![forbid(unsafe_code)]
 
+pub mod evaluate;
+pub mod examples;
 pub mod optim;
+pub mod plan;
+pub mod run;
 pub mod schedule;
 pub mod step;
+
+pub use plan::Plan;
+pub use run::{Ending, Event, Run};

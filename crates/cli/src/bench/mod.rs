@@ -1,7 +1,9 @@
 //! `pupil bench`: how fast this machine trains, and how far that is from what its processor can do.
 
 mod attention;
+mod curve;
 mod matmul;
+mod shakespeare;
 mod train;
 
 use clap::Subcommand;
@@ -15,6 +17,10 @@ pub(crate) enum Bench {
     Matmul(matmul::Arguments),
     /// Causal attention, forward and backward, counting causal work only.
     Attention(attention::Arguments),
+    /// Character-level Tiny Shakespeare until a validation loss is reached.
+    Shakespeare(shakespeare::Arguments),
+    /// Losses on weights and batches that another program prepared and learned from.
+    Curve(curve::Arguments),
 }
 
 pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
@@ -22,6 +28,8 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Train(a) => train::run(&a),
         Bench::Matmul(a) => matmul::run(&a),
         Bench::Attention(a) => attention::run(&a),
+        Bench::Shakespeare(a) => shakespeare::run(&a),
+        Bench::Curve(a) => curve::run(&a),
     }
 }
 

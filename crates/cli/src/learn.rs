@@ -1,0 +1,362 @@
+//! `pupil pretrain` and `pupil finetune`: from text to a run, from a run to a model.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use pupil_data::{Chat, Corpus, Items, documents, starter};
+use pupil_model::gpt::Config;
+use pupil_model::{Gpt, families};
+use pupil_tensor::DType;
+use pupil_tokenizer::Tokenizer;
+use pupil_train::optim::Settings;
+use pupil_train::run::Run;
+use pupil_train::schedule::Schedule;
+use pupil_train::{Ending, Plan, examples, plan};
+
+use crate::exit::{Stopped, Usage};
+use crate::model::{Choice, end_ids, read_tokenizer, tokenizer_files};
+use crate::process;
+use crate::progress::{Progress, clock};
+use crate::signals::Stop;
+
+/// Thousandths of the documents that are held out.
+const VALIDATION: u64 = 20;
+/// Stories and chats of the starter text.
+pub(crate) const STORIES: usize = 9_000;
+pub(crate) const CHATS: usize = 24_000;
+
+/// What both commands take.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Common {
+    /// Files or folders: .txt, .md, .jsonl with `text` or chats, each also .zst. Without it: the starter text.
+    #[arg(long, num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Adds the starter text to --data.
+    #[arg(long)]
+    pub(crate) starter: bool,
+    /// Directory of the run.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Minutes that it may take, setting up included; chooses the number of steps.
+    #[arg(long, conflicts_with = "steps")]
+    pub(crate) minutes: Option<f64>,
+    /// Updates.
+    #[arg(long)]
+    pub(crate) steps: Option<u64>,
+    /// Tokens of an update.
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) batch_tokens: usize,
+    /// Peak learning rate of AdamW's parameters.
+    #[arg(long)]
+    pub(crate) lr: Option<f32>,
+    /// Peak learning rate of Muon's matrices; 0: AdamW for all.
+    #[arg(long)]
+    pub(crate) muon: Option<f32>,
+    /// Of initial values and orders.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Goes on with the run in --out.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Steps from one checkpoint to the next.
+    #[arg(long, default_value_t = 250)]
+    pub(crate) save_every: u64,
+    /// Element type of matrix operands: bf16, f32, or auto.
+    #[arg(long, default_value = "auto")]
+    pub(crate) dtype: String,
+}
+
+/// `pupil pretrain`.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Pretrain {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// A tokenizer.json; without it one is trained on the data.
+    #[arg(long)]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// Ids of the tokenizer that is trained.
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) vocab: usize,
+    /// Blocks.
+    #[arg(long, default_value_t = 6)]
+    pub(crate) layers: usize,
+    /// Width of the residual stream.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) width: usize,
+    /// Heads.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) heads: usize,
+    /// Tokens that the model sees at once.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) context: usize,
+}
+
+/// `pupil finetune`.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Finetune {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) model: Choice,
+}
+
+/// Text, from files, from the starter text, or both.
+fn corpus(common: &Common) -> anyhow::Result<Corpus> {
+    let mut corpus = if common.data.is_empty() { Corpus::default() } else { documents::read(&common.data)? };
+    if common.data.is_empty() || common.starter {
+        corpus.documents.extend(starter::stories(common.seed, STORIES));
+        corpus.chats.extend(starter::chats(common.seed, CHATS));
+    }
+    eprintln!(
+        "  {} documents, {} conversations from {} files{}",
+        corpus.documents.len(),
+        corpus.chats.len(),
+        corpus.files,
+        if common.data.is_empty() || common.starter { " and the starter text" } else { "" }
+    );
+    if corpus.skipped_count > 0 {
+        eprintln!("  {} records were skipped, among them:", corpus.skipped_count);
+        corpus.skipped.iter().take(3).for_each(|s| eprintln!("    {s}"));
+    }
+    Ok(corpus)
+}
+
+/// The text of a conversation, for the tokenizer's training and for the split.
+fn plain(chat: &Chat) -> String {
+    chat.messages.iter().flat_map(|t| [t.content.as_str(), "\n"]).collect()
+}
+
+/// Sequences to learn from and to validate on.
+fn items(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    context: usize,
+    finetune: bool,
+) -> anyhow::Result<[Items; 2]> {
+    let mut split = [Items::default(), Items::default()];
+    for (held_out, items) in split.iter_mut().enumerate() {
+        let wanted = |text: &str| documents::is_validation(text, VALIDATION) == (held_out == 1);
+        let chats = corpus.chats.iter().filter(|c| wanted(&plain(c)));
+        examples::add_chats(items, tokenizer, chats, context, !finetune)?;
+        if !finetune {
+            let texts = corpus.documents.iter().map(String::as_str).filter(|d| wanted(d));
+            examples::add_documents(items, tokenizer, texts, context)?;
+        }
+    }
+    let [train, validation] = &split;
+    if train.is_empty() {
+        anyhow::bail!(Usage(
+            "there is nothing to learn from: the data has no usable document or conversation".into()
+        ));
+    }
+    if train.truncated > 0 {
+        eprintln!("  {} conversations were cut to the context of {context} tokens", train.truncated);
+    }
+    eprintln!("  {} tokens to learn from, {} held out", train.tokens(), validation.tokens());
+    Ok(split)
+}
+
+/// Settles the number of steps and the rest of a plan.
+#[expect(clippy::too_many_arguments, reason = "the parts of one plan")]
+fn settle(
+    common: &Common,
+    stage: &str,
+    model: &Config,
+    optimiser: Settings,
+    train: &Items,
+    default_steps: u64,
+    begun: std::time::Instant,
+    data: String,
+) -> anyhow::Result<Plan> {
+    let dtype = process::dtype(&common.dtype)?;
+    let row_tokens = common.batch_tokens.clamp(model.context, model.context.max(16_384));
+    let rows = common.batch_tokens.div_ceil(row_tokens).max(1);
+    let steps = match (common.steps, common.minutes) {
+        (Some(0), _) => anyhow::bail!(Usage("--steps 0: a run has at least one step".into())),
+        (Some(s), _) => s,
+        (None, Some(minutes)) => {
+            let each = plan::seconds_per_row(model, optimiser, row_tokens, dtype) * rows as f64;
+            let left = minutes * 60.0 * 0.95 - begun.elapsed().as_secs_f64();
+            anyhow::ensure!(
+                left > 10.0 * each,
+                Usage(format!("--minutes {minutes}: time for fewer than ten steps"))
+            );
+            (left / each) as u64
+        }
+        (None, None) => default_steps,
+    };
+    let plan = Plan {
+        stage: stage.to_owned(),
+        model: model.clone(),
+        optimiser,
+        schedule: Schedule::Trapezoid { warmup: (steps / 20).min(50), decay: steps / 2, floor: 0.02 },
+        steps,
+        rows,
+        row_tokens,
+        seed: common.seed,
+        dtype: dtype.name().to_owned(),
+        evaluate_every: (steps / 4).max(1),
+        save_every: common.save_every.max(1),
+        data,
+    };
+    let epochs = (steps * (rows * row_tokens) as u64) as f64 / train.tokens() as f64;
+    eprintln!(
+        "  {} parameters, {steps} steps of {} tokens ({epochs:.1} times the data), about {} MB of memory ({} MB of them activations), {} on {} threads",
+        model.parameter_count(),
+        rows * row_tokens,
+        plan.memory_bytes() / 1_000_000,
+        model.activation_bytes(row_tokens, dtype.size()) / 1_000_000,
+        dtype.name(),
+        pupil_tensor::kernels::pool::threads()
+    );
+    Ok(plan)
+}
+
+/// The plan of the run that is in the directory, for `--resume`.
+fn planned(common: &Common) -> anyhow::Result<Option<Plan>> {
+    let path = common.out.join("run.json");
+    if !common.resume || !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(Some(serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))?))
+}
+
+fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settings {
+    let muon = common.muon.unwrap_or(muon);
+    Settings {
+        learning_rate: common.lr.unwrap_or(rate),
+        muon: (muon > 0.0).then_some(muon),
+        beta2: 0.95,
+        weight_decay,
+        ..Settings::default()
+    }
+}
+
+pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
+    let begun = std::time::Instant::now();
+    let common = &a.common;
+    let corpus = corpus(common)?;
+    let there = planned(common)?;
+    let kept = common.out.join("tokenizer.json");
+    let tokenizer = match (&a.tokenizer, there.is_some() && kept.exists()) {
+        (Some(path), _) => read_tokenizer(path)?,
+        (None, true) => read_tokenizer(&kept)?,
+        (None, false) => {
+            let texts = corpus.documents.iter().cloned().chain(corpus.chats.iter().map(plain));
+            let t = pupil_tokenizer::train(texts, a.vocab, &pupil_chat::SPECIALS);
+            eprintln!("  a tokenizer of {} ids in {:.1} s", t.len(), begun.elapsed().as_secs_f64());
+            t
+        }
+    };
+    let context = there.as_ref().map_or(a.context, |p| p.model.context);
+    let [train, validation] = items(&corpus, &tokenizer, context, false)?;
+    drop(corpus);
+    let data = fingerprint(&train, &tokenizer);
+    let plan = match there {
+        Some(p) => checked(p, data)?,
+        None => {
+            let heads = a.heads.max(1);
+            if !a.width.is_multiple_of(heads) {
+                anyhow::bail!(Usage(format!("--width {} is not a multiple of --heads {heads}", a.width)));
+            }
+            let hidden = (a.width * 8 / 3).next_multiple_of(32);
+            let config =
+                families::llama(tokenizer.len(), a.context, a.layers, a.width, [heads, heads], hidden);
+            config.check().map_err(Usage)?;
+            let settings = optimiser(common, 4e-3, 8e-3, 0.02);
+            settle(common, "pretrain", &config, settings, &train, 1000, begun, data)?
+        }
+    };
+    let gpt = Gpt::new(plan.model.clone(), plan.seed);
+    go(common, plan, gpt, &tokenizer, [&train, &validation], "pretraining")
+}
+
+pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
+    let begun = std::time::Instant::now();
+    let common = &a.common;
+    let opened = a.model.open()?;
+    let corpus = corpus(common)?;
+    let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
+    drop(corpus);
+    let data = fingerprint(&train, &opened.tokenizer);
+    let plan = match planned(common)? {
+        Some(p) => checked(p, data)?,
+        None => {
+            let settings = optimiser(common, 1e-3, 2e-3, 0.0);
+            settle(common, "finetune", &opened.gpt.config, settings, &train, 400, begun, data)?
+        }
+    };
+    go(common, plan, opened.gpt, &opened.tokenizer, [&train, &validation], "fine-tuning")
+}
+
+/// BLAKE3 of what is learned from and how it is cut into tokens.
+fn fingerprint(items: &Items, tokenizer: &Tokenizer) -> String {
+    let mut hash = blake3::Hasher::new();
+    items.each_id(|id| {
+        hash.update(&id.to_le_bytes());
+    });
+    hash.update(tokenizer.to_json().as_bytes());
+    hash.finalize().to_hex().to_string()
+}
+
+fn checked(plan: Plan, data: String) -> anyhow::Result<Plan> {
+    if plan.data != data {
+        anyhow::bail!(Usage("--resume: the data or the tokenizer is not what the run began with".into()));
+    }
+    Ok(plan)
+}
+
+fn go(
+    common: &Common,
+    plan: Plan,
+    gpt: Gpt,
+    tokenizer: &Tokenizer,
+    [train, validation]: [&Items; 2],
+    name: &'static str,
+) -> anyhow::Result<PathBuf> {
+    let stop = Stop::watch()?;
+    let mut progress = Progress::new(name);
+    let out: &Path = &common.out;
+    let extra = tokenizer_files(tokenizer);
+    let run = Run {
+        dir: out.to_owned(),
+        tokenizer,
+        end: end_ids(tokenizer),
+        train,
+        validation,
+        extra: extra.clone(),
+        plan,
+    };
+    let begun = std::time::Instant::now();
+    // The tokenizer lies in the run's directory from the beginning, so that a resumed run has the same.
+    let storage = |source| pupil_checkpoint::Error::Storage { path: out.to_owned(), source };
+    std::fs::create_dir_all(out).map_err(storage)?;
+    if let Some((name, bytes)) = extra.first().filter(|_| !out.join("run.json").exists()) {
+        pupil_checkpoint::atomic::replace_file(&out.join(name), bytes)?;
+    }
+    let ending = run.start(gpt, common.resume, &mut |event| {
+        progress.event(&event);
+        stop.code().is_none()
+    })?;
+    match ending {
+        Ending::Done(_, result) => {
+            eprintln!(
+                "  {name} took {}; {:.3} bits per byte on held-out text",
+                clock(begun.elapsed().as_secs_f64()),
+                result.bits_per_byte()
+            );
+            Ok(out.join("model"))
+        }
+        Ending::Stopped { step } => Err(Stopped {
+            code: stop.code().unwrap_or(1),
+            how_to_go_on: format!("{step} steps are done; the same command with --resume goes on"),
+        }
+        .into()),
+    }
+}
+
+/// Whether the machine multiplies bf16, for messages.
+pub(crate) fn describe_dtype(dtype: DType) -> &'static str {
+    if dtype == DType::Bf16 { "bf16 products" } else { "f32 products" }
+}

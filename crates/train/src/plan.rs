@@ -1,0 +1,87 @@
+//! What a run will do, every number of it: settled before the first step, written into the run's directory, compared on resume.
+
+use std::time::Instant;
+
+use pupil_model::gpt::Config;
+use pupil_model::{Batch, Gpt};
+use pupil_tensor::DType;
+use pupil_tensor::kernels::random::{Key, below};
+use serde::{Deserialize, Serialize};
+
+use crate::optim::Settings;
+use crate::schedule::Schedule;
+use crate::step::Step;
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// `pretrain` or `finetune`.
+    pub stage: String,
+    /// The model's settings.
+    pub model: Config,
+    /// The optimiser's settings.
+    pub optimiser: Settings,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// Updates.
+    pub steps: u64,
+    /// Rows of an update.
+    pub rows: usize,
+    /// Tokens of a row at most.
+    pub row_tokens: usize,
+    /// Of initial values and orders.
+    pub seed: u64,
+    /// Element type of matrix operands: `bf16` or `f32`.
+    pub dtype: String,
+    /// Steps from one evaluation to the next.
+    pub evaluate_every: u64,
+    /// Steps from one checkpoint to the next.
+    pub save_every: u64,
+    /// BLAKE3 of everything that is learned from.
+    pub data: String,
+}
+
+impl Plan {
+    /// The element type of matrix operands.
+    pub fn dtype(&self) -> DType {
+        if self.dtype == "bf16" { DType::Bf16 } else { DType::F32 }
+    }
+
+    /// Bytes that training holds at its peak: parameters with gradients and moments, packed forms, activations.
+    pub fn memory_bytes(&self) -> u64 {
+        let parameters = self.model.parameter_count();
+        let packed = 2 * parameters * self.dtype().size() as u64;
+        let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());
+        parameters * 16 + packed + activations as u64
+    }
+
+    /// The fields in which two plans differ, with both values.
+    pub fn differences(&self, other: &Plan) -> Vec<String> {
+        let fields =
+            |p: &Plan| serde_json::to_value(p).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default();
+        let (a, b) = (fields(self), fields(other));
+        a.iter()
+            .filter(|(k, v)| b.get(*k) != Some(v))
+            .map(|(k, v)| format!("{k}: {v} here, {} there", b[k]))
+            .collect()
+    }
+}
+
+/// Seconds that a step of one full row takes on this machine, after one to warm up.
+pub fn seconds_per_row(config: &Config, settings: Settings, row_tokens: usize, dtype: DType) -> f64 {
+    let mut model = Gpt::new(config.clone(), 0);
+    let mut step = Step::new(&model, settings, dtype, 0);
+    let mut ids = vec![0; row_tokens];
+    below(Key { seed: 0, stream: 0, step: 0 }, config.vocab as u32, &mut ids);
+    let spans: Vec<_> =
+        (0..row_tokens).step_by(config.context).map(|b| b..(b + config.context).min(row_tokens)).collect();
+    let batch = [Batch::new(&ids, &ids, &vec![1.0; row_tokens], &spans)];
+    let mut best = f64::INFINITY;
+    for i in 0..4 {
+        let begun = Instant::now();
+        if step.run(&mut model, &batch, 0.0).is_ok() && i > 0 {
+            best = best.min(begun.elapsed().as_secs_f64());
+        }
+    }
+    best
+}

@@ -1,0 +1,268 @@
+//! A run: the loop over steps, its directory, and how it goes on after an interruption.
+//!
+//! `run.json` holds the plan, `metrics.jsonl` a line for each step, `checkpoints/step-N/` what is needed to go on, `model/` the
+//! finished model. A row depends on its number alone, so a resumed run gives the bits of one that was never interrupted.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use pupil_checkpoint::{Error as FileError, atomic, directory, state};
+use pupil_data::{Items, Packer, Row};
+use pupil_model::{Batch, Gpt, Model};
+use pupil_tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+use crate::evaluate::{Evaluation, evaluate};
+use crate::plan::Plan;
+use crate::step::{Diverged, Step};
+
+/// Checkpoints that are kept.
+const KEEP: usize = 2;
+
+/// What a run learns from.
+pub struct Run<'a> {
+    /// What it does.
+    pub plan: Plan,
+    /// Where it lives.
+    pub dir: PathBuf,
+    /// The vocabulary.
+    pub tokenizer: &'a Tokenizer,
+    /// Files that go into the model's directory beside the weights.
+    pub extra: Vec<(String, Vec<u8>)>,
+    /// Ids that end a text or a turn, for `config.json`.
+    pub end: Vec<u32>,
+    /// Sequences to learn from.
+    pub train: &'a Items,
+    /// Sequences to evaluate on.
+    pub validation: &'a Items,
+}
+
+/// What happens in a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// It goes on from a checkpoint.
+    Resumed {
+        /// Steps done before.
+        step: u64,
+    },
+    /// A checkpoint was damaged and passed over.
+    Damaged(&'a FileError),
+    /// A step was done.
+    Step {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Nats for each learned target.
+        loss: f64,
+        /// Norm of the gradients.
+        gradient_norm: f64,
+        /// Tokens read so far.
+        tokens: u64,
+        /// Seconds of this sitting.
+        seconds: f64,
+        /// Steps of this sitting.
+        here: u64,
+    },
+    /// The validation text was evaluated.
+    Evaluated {
+        /// Steps done.
+        step: u64,
+        /// The outcome.
+        result: Evaluation,
+    },
+    /// A checkpoint is on the disk.
+    Saved(&'a Path),
+}
+
+/// How a run ended.
+pub enum Ending {
+    /// All steps are done; the model is in `model/`.
+    Done(Box<Gpt>, Evaluation),
+    /// It was asked to stop, and saved.
+    Stopped {
+        /// Steps done.
+        step: u64,
+    },
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The numbers.
+    #[error("{0}; the last checkpoint is intact")]
+    Diverged(#[from] Diverged),
+    /// The directory holds another run.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Run<'_> {
+    /// Runs to the end, or until `observe` returns false. With `resume`, goes on from the newest sound checkpoint.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, the plan differs from that of the run in the directory, or the numbers diverge.
+    pub fn start(
+        &self,
+        mut model: Gpt,
+        resume: bool,
+        observe: &mut dyn FnMut(Event<'_>) -> bool,
+    ) -> Result<Ending, Error> {
+        let plan = &self.plan;
+        let mut step = Step::new(&model, plan.optimiser, plan.dtype(), plan.seed);
+        let mut tokens = 0;
+        self.open(resume)?;
+        if resume {
+            let (found, damaged) = state::newest(&self.checkpoints());
+            damaged.iter().for_each(|e| {
+                observe(Event::Damaged(e));
+            });
+            if found.is_none() && !damaged.is_empty() {
+                return Err(Error::Other(format!(
+                    "no checkpoint in {} is sound",
+                    self.checkpoints().display()
+                )));
+            }
+            if let Some((path, state)) = found {
+                tokens = state["tokens"].as_u64().unwrap_or(0);
+                model = restore(&path, &state, &mut step)?;
+                observe(Event::Resumed { step: step.optimiser().steps() });
+            }
+        }
+        let mut metrics = self.metrics(step.optimiser().steps())?;
+        let mut packer = Packer::new(self.train, plan.row_tokens, plan.seed);
+        let mut row = Row::default();
+        let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
+        let (begun, first) = (Instant::now(), step.optimiser().steps());
+        while step.optimiser().steps() < plan.steps {
+            let now = step.optimiser().steps();
+            for (i, batch) in batches.iter_mut().enumerate() {
+                packer.fill(now * plan.rows as u64 + i as u64, &mut row);
+                batch.fill(&row.ids, &row.targets, &row.weights, &row.spans);
+                tokens += row.ids.len() as u64;
+            }
+            let factor = plan.schedule.factor(now, plan.steps);
+            let outcome = step.run(&mut model, &batches, factor)?;
+            let done = now + 1;
+            let seconds = begun.elapsed().as_secs_f64();
+            let line = json!({"step": done, "tokens": tokens, "loss": outcome.loss.mean(), "rate": factor,
+                              "gradient_norm": outcome.gradient_norm, "seconds": seconds});
+            self.write_line(&mut metrics, &line)?;
+            let go_on = observe(Event::Step {
+                step: done,
+                steps: plan.steps,
+                loss: outcome.loss.mean(),
+                gradient_norm: outcome.gradient_norm,
+                tokens,
+                seconds,
+                here: done - first,
+            });
+            if done % plan.evaluate_every == 0 && done < plan.steps {
+                let result = self.evaluate(&model);
+                let line = json!({"step": done, "validation_loss": result.loss.mean(), "bits_per_byte": result.bits_per_byte()});
+                self.write_line(&mut metrics, &line)?;
+                observe(Event::Evaluated { step: done, result });
+            }
+            if !go_on || (done % plan.save_every == 0 && done < plan.steps) {
+                let path = self.save(&model, &step, tokens)?;
+                observe(Event::Saved(&path));
+            }
+            if !go_on {
+                return Ok(Ending::Stopped { step: done });
+            }
+        }
+        let result = self.evaluate(&model);
+        observe(Event::Evaluated { step: plan.steps, result });
+        let path = self.dir.join("model");
+        directory::save(&path, &model, &self.end, &self.extra)?;
+        observe(Event::Saved(&path));
+        Ok(Ending::Done(Box::new(model), result))
+    }
+
+    fn evaluate(&self, model: &Gpt) -> Evaluation {
+        evaluate(model, self.validation, self.tokenizer, self.plan.row_tokens, self.plan.dtype())
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+
+    /// Makes the directory, or checks that it is this run's.
+    fn open(&self, resume: bool) -> Result<(), Error> {
+        let file = self.dir.join("run.json");
+        let storage = |source| FileError::Storage { path: self.dir.clone(), source };
+        std::fs::create_dir_all(&self.dir).map_err(storage)?;
+        if !file.exists() {
+            let plan = serde_json::to_string_pretty(&self.plan).map_err(|e| Error::Other(e.to_string()))?;
+            atomic::replace_file(&file, plan.as_bytes())?;
+            return Ok(());
+        }
+        if !resume {
+            let what = format!(
+                "{} holds a run already; --resume goes on with it, or choose another --out",
+                self.dir.display()
+            );
+            return Err(Error::Other(what));
+        }
+        let bytes = std::fs::read(&file).map_err(|source| FileError::Read { path: file.clone(), source })?;
+        let there: Plan = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Other(format!("{} is no plan: {e}", file.display())))?;
+        let differences = self.plan.differences(&there);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let dir = self.dir.display();
+        Err(Error::Other(format!("the run in {dir} was planned otherwise:\n  {}", differences.join("\n  "))))
+    }
+
+    /// Opens the metrics behind the lines of the first `step` steps.
+    fn metrics(&self, step: u64) -> Result<std::fs::File, Error> {
+        let path = self.dir.join("metrics.jsonl");
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let keep: String = old
+            .lines()
+            .filter(|l| {
+                serde_json::from_str::<Value>(l).is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
+            })
+            .flat_map(|l| [l, "\n"])
+            .collect();
+        atomic::replace_file(&path, keep.as_bytes())?;
+        let open = std::fs::OpenOptions::new().append(true).open(&path);
+        Ok(open.map_err(|source| FileError::Storage { path, source })?)
+    }
+
+    fn write_line(&self, metrics: &mut std::fs::File, line: &Value) -> Result<(), Error> {
+        let path = || self.dir.join("metrics.jsonl");
+        Ok(writeln!(metrics, "{line}").map_err(|source| FileError::Storage { path: path(), source })?)
+    }
+
+    fn save(&self, model: &Gpt, step: &Step, tokens: u64) -> Result<PathBuf, Error> {
+        let optimiser = step.optimiser();
+        let mut files = directory::files(model, &self.end)?;
+        let moments = optimiser.state(model.parameters()).flat_map(|(name, [first, second])| {
+            [(format!("{name}.first"), first), (format!("{name}.second"), second)]
+        });
+        files.push(state::moments_file(moments.filter(|(_, d)| !d.is_empty()))?);
+        files.extend_from_slice(&self.extra);
+        let about = json!({"step": optimiser.steps(), "tokens": tokens, "plan": self.plan});
+        Ok(state::save(&self.checkpoints(), optimiser.steps(), &about, files, KEEP)?)
+    }
+}
+
+fn restore(path: &Path, state: &Value, step: &mut Step) -> Result<Gpt, Error> {
+    let model = directory::load(path)?;
+    let mut moments = state::moments(path)?;
+    let steps = state["step"]
+        .as_u64()
+        .ok_or_else(|| Error::Other(format!("{}: no step in state.json", path.display())))?;
+    let find = |name: &str, k: usize| moments.remove(&format!("{name}.{}", ["first", "second"][k]));
+    step.optimiser_mut()
+        .restore(model.parameters(), steps, find)
+        .map_err(|e| Error::Other(format!("{}: {e}", path.display())))?;
+    Ok(model)
+}
