@@ -1,0 +1,165 @@
+//! Promises about bits: any number of threads, any interruption, any company in the row.
+
+use pupil_data::{Items, Packer, Row};
+use pupil_model::gpt::Config;
+use pupil_model::{Batch, Gpt, Model, families};
+use pupil_tensor::kernels::pool::with_threads;
+use pupil_tensor::{DType, Graph};
+use pupil_tokenizer::Tokenizer;
+use pupil_train::optim::Settings;
+use pupil_train::run::Run;
+use pupil_train::schedule::Schedule;
+use pupil_train::step::Step;
+use pupil_train::{Ending, Event, Plan};
+
+fn tokenizer() -> Tokenizer {
+    pupil_tokenizer::train(["the cat sat on the mat and the dog ran"; 3], 290, &pupil_chat::SPECIALS)
+}
+
+fn config(vocab: usize) -> Config {
+    Config { dropout: 0.1, ..families::llama(vocab, 32, 2, 48, [4, 2], 64) }
+}
+
+fn items(vocab: usize) -> Items {
+    let mut items = Items::default();
+    for s in 0..60u32 {
+        let n = 5 + s * 11 % 60;
+        let ids: Vec<u32> = (0..n).map(|i| (i * (s % 5 + 1) + s) % vocab as u32).collect();
+        items.push_document(&ids, 32);
+    }
+    items
+}
+
+/// Loss bits of fifty steps.
+fn losses(threads: usize, dtype: DType, muon: bool) -> Vec<u64> {
+    with_threads(threads, || {
+        let items = items(290);
+        let mut gpt = Gpt::new(config(290), 1);
+        let settings = Settings { muon: muon.then_some(5e-3), ..Settings::default() };
+        let mut step = Step::new(&gpt, settings, dtype, 7);
+        let mut packer = Packer::new(&items, 128, 1);
+        let (mut row, mut batch) = (Row::default(), [Batch::default(), Batch::default()]);
+        (0..50)
+            .map(|i| {
+                for (k, b) in batch.iter_mut().enumerate() {
+                    packer.fill(2 * i + k as u64, &mut row);
+                    b.fill(&row.ids, &row.targets, &row.weights, &row.spans);
+                }
+                step.run(&mut gpt, &batch, 1.0).unwrap().loss.sum.to_bits()
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn fifty_steps_give_the_same_bits_with_one_two_and_three_threads() {
+    for (dtype, muon) in [(DType::F32, false), (DType::Bf16, true)] {
+        let one = losses(1, dtype, muon);
+        assert_ne!(one[0], one[49]);
+        assert_eq!(one, losses(2, dtype, muon), "{dtype:?}, muon {muon}");
+        assert_eq!(one, losses(3, dtype, muon), "{dtype:?}, muon {muon}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
+    let (t, items) = (tokenizer(), items(283));
+    let plan = Plan {
+        stage: "pretrain".into(),
+        model: config(283),
+        optimiser: Settings { muon: Some(5e-3), ..Settings::default() },
+        schedule: Schedule::Trapezoid { warmup: 3, decay: 10, floor: 0.0 },
+        steps: 24,
+        rows: 2,
+        row_tokens: 128,
+        seed: 3,
+        dtype: "bf16".into(),
+        evaluate_every: 8,
+        save_every: 5,
+        data: "test".into(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str| Run {
+        plan: plan.clone(),
+        dir: dir.path().join(name),
+        tokenizer: &t,
+        extra: vec![],
+        end: vec![1],
+        train: &items,
+        validation: &items,
+    };
+    let start = |name: &str, resume: bool, until: u64| {
+        let gpt = Gpt::new(plan.model.clone(), plan.seed);
+        run(name)
+            .start(gpt, resume, &mut |e| !matches!(e, Event::Step { step, .. } if step == until))
+            .unwrap()
+    };
+    assert!(matches!(start("straight", false, 0), Ending::Done(..)));
+    assert!(matches!(start("broken", false, 7), Ending::Stopped { step: 7 }));
+    assert!(matches!(start("broken", true, 16), Ending::Stopped { step: 16 }));
+    // A checkpoint that was damaged is passed over; the one before leads to the same end.
+    let newest = dir.path().join("broken/checkpoints/step-16/model.safetensors");
+    std::fs::write(&newest, b"torn").unwrap();
+    assert!(matches!(start("broken", true, 0), Ending::Done(..)));
+    let read = |name: &str| std::fs::read(dir.path().join(name).join("model/model.safetensors")).unwrap();
+    assert!(read("straight") == read("broken"));
+    let lines = |name: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(dir.path().join(name).join("metrics.jsonl")).unwrap();
+        text.lines().map(|l| l.split("\"seconds\"").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(lines("straight"), lines("broken"));
+    let gpt = Gpt::new(plan.model.clone(), plan.seed);
+    let again = run("straight").start(gpt, false, &mut |_| true);
+    assert!(again.err().unwrap().to_string().contains("holds a run already"));
+}
+
+#[test]
+fn a_sequence_has_the_same_states_alone_and_in_company() {
+    let gpt = Gpt::new(Config { dropout: 0.0, ..config(290) }, 5);
+    let ids: Vec<u32> = (0..70).map(|i| i * 13 % 290).collect();
+    for dtype in [DType::F32, DType::Bf16] {
+        let states = |ids: &[u32], spans: &[std::ops::Range<usize>]| {
+            let mut g = Graph::inference(gpt.parameters(), dtype);
+            gpt.forward(&mut g, &Batch::reading(ids, spans), None).to_vec()
+        };
+        let all = states(&ids, &[0..9, 9..10, 10..42, 42..70]);
+        for span in [0..9, 10..42, 42..70] {
+            let alone = states(&ids[span.clone()], &[0..span.len()]);
+            assert!(alone == all[span.start * 48..span.end * 48], "{dtype:?} {span:?}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_first_tensor() {
+    let items = items(290);
+    let mut gpt = Gpt::new(config(290), 1);
+    let mut step = Step::new(&gpt, Settings::default(), DType::F32, 7);
+    let mut row = Row::default();
+    Packer::new(&items, 128, 1).fill(0, &mut row);
+    let batch = [Batch::new(&row.ids, &row.targets, &row.weights, &row.spans)];
+    let id = gpt.parameters().find("blocks.1.qkv.weight").unwrap();
+    gpt.parameters_mut().data_mut(id)[5] = f32::INFINITY;
+    let e = step.run(&mut gpt, &batch, 1.0).unwrap_err().to_string();
+    assert!(e.contains("blocks.1.qkv.weight") && e.contains("index 5"), "{e}");
+    gpt.parameters_mut().data_mut(id)[5] = 3e38;
+    let e = step.run(&mut gpt, &batch, 1.0).unwrap_err().to_string();
+    assert!(e.contains("operation") && e.contains("blocks.1.qkv.weight"), "{e}");
+}
+
+#[test]
+fn one_batch_is_learned_by_heart_and_an_untrained_loss_is_ln_v() {
+    let items = items(290);
+    let mut gpt = Gpt::new(Config { dropout: 0.0, ..config(290) }, 1);
+    let mut step = Step::new(&gpt, Settings { learning_rate: 1e-2, ..Settings::default() }, DType::F32, 7);
+    let mut row = Row::default();
+    Packer::new(&items, 128, 1).fill(0, &mut row);
+    let batch = [Batch::new(&row.ids, &row.targets, &row.weights, &row.spans)];
+    let first = step.run(&mut gpt, &batch, 1.0).unwrap().loss.mean();
+    assert!((first - 290f64.ln()).abs() < 0.1, "{first}");
+    for _ in 0..150 {
+        step.run(&mut gpt, &batch, 1.0).unwrap();
+    }
+    let last = step.run(&mut gpt, &batch, 1.0).unwrap().loss.mean();
+    assert!(last < 0.1, "{last}");
+}
