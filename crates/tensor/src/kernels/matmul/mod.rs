@@ -361,60 +361,83 @@ fn finish(level: Level, sums: &[f32], part: &Part, target: &Target, epilogue: &E
     finish_body(sums, part, target, epilogue);
 }
 
+/// Columns that are finished at a time: a fixed number, so that they stay in registers.
+const STRIP: usize = 16;
+
 #[inline(always)]
 fn finish_body(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'_>) {
-    let (n, stride) = (part.cols.len(), target.stride);
+    let n = part.cols.len();
     for (i, r) in part.rows.clone().enumerate() {
-        let mut row = [0f32; MAX_COLS];
-        let row = &mut row[..n];
-        row.copy_from_slice(&sums[i * part.stride..i * part.stride + n]);
-        if let Some(s) = epilogue.scale {
-            for x in row.iter_mut() {
-                *x *= s;
-            }
+        let sums = &sums[i * part.stride..i * part.stride + n];
+        let mut c = 0;
+        while c + STRIP <= n {
+            finish_strip::<STRIP>(&sums[c..], r, part.cols.start + c, target, epilogue);
+            c += STRIP;
         }
-        if let Some(b) = epilogue.bias {
-            for (x, b) in row.iter_mut().zip(&b[part.cols.clone()]) {
-                *x += b;
-            }
+        while c < n {
+            finish_strip::<1>(&sums[c..], r, part.cols.start + c, target, epilogue);
+            c += 1;
         }
-        if let Some(m) = epilogue.residual {
-            let at = r * m.stride + part.cols.start;
-            match m.data {
-                Elements::F32(d) => {
-                    for (x, &d) in row.iter_mut().zip(&d[at..at + n]) {
-                        *x += d;
-                    }
-                }
-                Elements::Bf16(d) => {
-                    for (x, &d) in row.iter_mut().zip(&d[at..at + n]) {
-                        *x += d.to_f32();
-                    }
-                }
-            }
+    }
+}
+
+/// Finishes N columns of a row.
+#[inline(always)]
+fn finish_strip<const N: usize>(
+    sums: &[f32],
+    row: usize,
+    col: usize,
+    target: &Target,
+    epilogue: &Epilogue<'_>,
+) {
+    let mut x = [0f32; N];
+    x.copy_from_slice(&sums[..N]);
+    if let Some(s) = epilogue.scale {
+        for x in &mut x {
+            *x *= s;
         }
-        let at = r * stride + part.cols.start;
-        match target.data {
-            TargetData::F32(p) => {
-                // SAFETY: the part lies within the result (checked by `matmul`), and no other task has this row and these columns.
-                let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), n) };
-                if epilogue.accumulate {
-                    for (o, x) in out.iter_mut().zip(row) {
-                        *o += *x;
-                    }
-                } else {
-                    out.copy_from_slice(row);
-                }
-            }
-            TargetData::Bf16(p) => {
-                // SAFETY: as above.
-                let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), n) };
-                for (o, x) in out.iter_mut().zip(row) {
-                    let sum = if epilogue.accumulate { Element::to_f32(*o) + *x } else { *x };
-                    *o = Element::from_f32(sum);
-                }
-            }
+    }
+    if let Some(b) = epilogue.bias {
+        for (x, b) in x.iter_mut().zip(&b[col..col + N]) {
+            *x += b;
         }
+    }
+    if let Some(m) = epilogue.residual {
+        let at = row * m.stride + col;
+        match m.data {
+            Elements::F32(d) => add::<f32, N>(&mut x, &d[at..at + N]),
+            Elements::Bf16(d) => add::<bf16, N>(&mut x, &d[at..at + N]),
+        }
+    }
+    let at = row * target.stride + col;
+    match target.data {
+        TargetData::F32(p) => {
+            // SAFETY: the part lies within the result (checked by `matmul`), and no other task has this row and these columns.
+            let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), N) };
+            store::<f32, N>(&mut x, out, epilogue.accumulate);
+        }
+        TargetData::Bf16(p) => {
+            // SAFETY: as above.
+            let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), N) };
+            store::<bf16, N>(&mut x, out, epilogue.accumulate);
+        }
+    }
+}
+
+#[inline(always)]
+fn add<E: Element, const N: usize>(x: &mut [f32; N], d: &[E]) {
+    for (x, d) in x.iter_mut().zip(d) {
+        *x += Element::to_f32(*d);
+    }
+}
+
+#[inline(always)]
+fn store<E: Element, const N: usize>(x: &mut [f32; N], out: &mut [E], accumulate: bool) {
+    if accumulate {
+        add::<E, N>(x, out);
+    }
+    for (o, x) in out.iter_mut().zip(x) {
+        *o = E::from_f32(*x);
     }
 }
 
