@@ -223,10 +223,13 @@ fn product(
     let blocks = rows.div_ceil(BLOCK);
     let groups = TASKS.div_ceil(blocks).min(panels);
     let per_group = panels.div_ceil(groups);
+    let as_it_lies = AsItLies::of(&x, lanes, word, w.depth, &tiles);
     let pack_block = |block: usize, to: &mut [u32]| {
         let mut begin = 0;
         for (first, n, tile) in block_tiles(&tiles, block, rows) {
-            pack::pack(w.level, &x, lanes, word, first, n, tile, &mut to[begin..begin + steps * tile]);
+            if as_it_lies.as_ref().is_none_or(|a| a.tile(first, n).is_none()) {
+                pack::pack(w.level, &x, lanes, word, first, n, tile, &mut to[begin..begin + steps * tile]);
+            }
             begin += steps * tile;
         }
     };
@@ -253,7 +256,7 @@ fn product(
                 bytemuck::cast_slice_mut(room(&mut scratch.sums, (BLOCK + MAX_ROWS) * MAX_COLS));
             for j in group * per_group..((group + 1) * per_group).min(panels) {
                 let panel = &right[j * steps * tiles.cols..(j + 1) * steps * tiles.cols];
-                panel_sums(&tiles, block, rows, steps, left, panel, sums);
+                panel_sums(&tiles, block, rows, steps, left, as_it_lies.as_ref(), panel, sums);
                 let first = block * BLOCK;
                 let part = Part {
                     rows: first..(first + BLOCK).min(rows),
@@ -264,6 +267,39 @@ fn product(
             }
         });
     });
+}
+
+/// A left operand that needs no packing: rows of whole words of the right kind.
+struct AsItLies<'a> {
+    bytes: &'a [u8],
+    /// Words from row to row.
+    stride: usize,
+    steps: usize,
+    tiles: Tiles,
+}
+
+impl<'a> AsItLies<'a> {
+    fn of(x: &Mat<'a>, lanes: Lanes, word: Word, depth: usize, tiles: &Tiles) -> Option<AsItLies<'a>> {
+        let (bytes, each): (&[u8], usize) = match (x.data, word) {
+            (Elements::F32(d), Word::Single) => (bytemuck::cast_slice(d), 1),
+            (Elements::Bf16(d), Word::Pair) => (bytemuck::cast_slice(d), 2),
+            _ => return None,
+        };
+        let whole = depth.is_multiple_of(each) && x.stride.is_multiple_of(each);
+        let stride = x.stride / each;
+        // Rows a multiple of 4 KB apart share one set of the first-level cache and push each other out of it.
+        let crowded = (stride * 4).is_multiple_of(4096);
+        let fits = lanes == Lanes::Rows && whole && !crowded && depth > 0;
+        fits.then_some(AsItLies { bytes, stride, steps: depth / each, tiles: *tiles })
+    }
+
+    /// The loop and the bytes from row `first` on, if there is a loop for just `rows` rows.
+    fn tile(&self, first: usize, rows: usize) -> Option<(tile::DirectFn, &'a [u8])> {
+        let f = self.tiles.direct(rows)?;
+        let begin = first * self.stride * 4;
+        let end = begin + ((rows - 1) * self.stride + self.steps) * 4;
+        Some((f, self.bytes.get(begin..end)?))
+    }
 }
 
 /// The tiles of a block of rows: first row, rows, rows of the tile.
@@ -284,6 +320,7 @@ fn panel_sums(
     rows: usize,
     steps: usize,
     left: &[u32],
+    as_it_lies: Option<&AsItLies<'_>>,
     panel: &[u32],
     sums: &mut [f32],
 ) {
@@ -293,7 +330,18 @@ fn panel_sums(
     for begin in (0..steps).step_by(DEPTH) {
         let n = DEPTH.min(steps - begin);
         let (mut at, mut row) = (0, 0);
-        for (_, count, tile) in block_tiles(tiles, block, rows) {
+        for (first, count, tile) in block_tiles(tiles, block, rows) {
+            if let Some((f, bytes)) = as_it_lies.and_then(|a| a.tile(first, count)) {
+                let b = &panel[begin * tiles.cols..(begin + n) * tiles.cols];
+                let c = &mut sums[row * tiles.cols..(row + tile) * tiles.cols];
+                let stride = as_it_lies.map_or(0, |a| a.stride);
+                // SAFETY: `AsItLies::tile` checked that `count` rows of all steps lie in the matrix, and `count` is the tile's rows; the
+                // other slices have the lengths that the contract names.
+                unsafe { f(n, bytes.as_ptr().add(begin * 4), stride, b.as_ptr(), c.as_mut_ptr(), begin > 0) };
+                at += steps * tile;
+                row += count;
+                continue;
+            }
             let (_, f) = tiles.for_rows(count);
             let a = &left[at + begin * tile..at + (begin + n) * tile];
             let b = &panel[begin * tiles.cols..(begin + n) * tiles.cols];

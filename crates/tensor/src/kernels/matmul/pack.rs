@@ -167,12 +167,30 @@ mod x86 {
                 }
                 let columns = transposed(rows);
                 for (k, &c) in columns.iter().enumerate().take((steps - step).min(16)) {
-                    // SAFETY: word (step + k) · width + lane begins `lanes` words that lie within the panel.
+                    // SAFETY: word (step + k) · width + lane begins `lanes` words that lie within the panel, and 16 words if so
+                    // many are left: those past the lanes belong to the next steps, which are written later.
                     unsafe {
                         let p = to.as_mut_ptr().add((step + k) * width + lane);
-                        _mm512_mask_storeu_epi32(p.cast(), mask as u16, c);
+                        put(p, c, mask as u16, (steps - step - k) * width >= lane + 16);
                     }
                 }
+            }
+        }
+    }
+
+    /// Stores the words under the mask; all 16 if `whole`, because masked stores are several times slower on Zen 4.
+    ///
+    /// # Safety
+    /// The words that are stored lie within the panel.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn put(p: *mut u32, words: __m512i, mask: u16, whole: bool) {
+        // SAFETY: this function's contract.
+        unsafe {
+            if whole {
+                _mm512_storeu_epi32(p.cast(), words);
+            } else {
+                _mm512_mask_storeu_epi32(p.cast(), mask, words);
             }
         }
     }
@@ -270,6 +288,7 @@ mod x86 {
         to: &mut [u32],
     ) {
         let each = if word == Word::Pair { 2 } else { 1 };
+        let steps = m.rows.div_ceil(each);
         for lane in (0..width).step_by(16) {
             let here = count.saturating_sub(lane).min(16);
             let mask = ((1u32 << here) - 1) as u16;
@@ -277,7 +296,7 @@ mod x86 {
             for (step, d) in (0..m.rows).step_by(each).enumerate() {
                 let at = d * m.stride + first + lane;
                 // SAFETY: masked loads touch the `here` columns from `first + lane` on of rows d and (if there is one) d + 1; the
-                // store stays within the lanes of this step.
+                // store stays within the lanes of this step, or goes on into the next ones, which are written later.
                 unsafe {
                     let words = if each == 2 {
                         let low = narrow_row(m, at, mask);
@@ -296,7 +315,12 @@ mod x86 {
                             _ => _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow_row(m, at, mask))),
                         }
                     };
-                    _mm512_mask_storeu_epi32(to.as_mut_ptr().add(step * width + lane).cast(), store, words);
+                    put(
+                        to.as_mut_ptr().add(step * width + lane),
+                        words,
+                        store,
+                        (steps - step) * width >= lane + 16,
+                    );
                 }
             }
         }

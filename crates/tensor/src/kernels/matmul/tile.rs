@@ -13,6 +13,10 @@ pub(crate) const MAX_COLS: usize = 32;
 /// Computes `c (+)= a · b` for one tile: `steps` of depth, panels `a` and `b`, scratch `c` of rows of NR floats.
 pub(crate) type TileFn = unsafe fn(steps: usize, a: *const u32, b: *const u32, c: *mut f32, accumulate: bool);
 
+/// The same with a left operand that is read as it lies: word `k` of row `i` at `a + i · stride + k`, in words (not aligned).
+pub(crate) type DirectFn =
+    unsafe fn(steps: usize, a: *const u8, stride: usize, b: *const u32, c: *mut f32, accumulate: bool);
+
 /// The tiles of one level and kind of word.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles {
@@ -21,6 +25,8 @@ pub(crate) struct Tiles {
     /// Row counts with a loop of their own, largest first.
     pub(crate) rows: &'static [usize],
     functions: &'static [TileFn],
+    /// For each row count, if the level has them.
+    direct: &'static [DirectFn],
     /// Whether a word is a pair of bf16.
     pub(crate) pairs: bool,
 }
@@ -30,6 +36,14 @@ impl Tiles {
     pub(crate) fn for_rows(&self, rows: usize) -> (usize, TileFn) {
         let i = self.rows.iter().rposition(|&r| r >= rows).unwrap_or(0);
         (self.rows[i], self.functions[i])
+    }
+}
+
+impl Tiles {
+    /// The loop that reads `rows` rows as they lie, if there is one for just so many.
+    pub(crate) fn direct(&self, rows: usize) -> Option<DirectFn> {
+        let i = self.rows.iter().position(|&r| r == rows)?;
+        self.direct.get(i).copied()
     }
 }
 
@@ -49,7 +63,7 @@ pub(crate) fn tiles(level: Level, bf16: bool) -> Tiles {
 }
 
 const PORTABLE: Tiles =
-    Tiles { cols: 16, rows: &[4, 1], functions: &[portable::<4>, portable::<1>], pairs: false };
+    Tiles { cols: 16, rows: &[4, 1], functions: &[portable::<4>, portable::<1>], direct: &[], pairs: false };
 
 /// # Safety
 /// `a` holds `steps · ROWS` words, `b` `steps · 16`, `c` `ROWS · 16` floats.
@@ -95,12 +109,14 @@ mod x86 {
         cols: 32,
         rows: &[12, 8, 4, 2, 1],
         functions: &[bf16::<12>, bf16::<8>, bf16::<4>, bf16::<2>, bf16::<1>],
+        direct: &[bf16_direct::<12>, bf16_direct::<8>, bf16_direct::<4>, bf16_direct::<2>, bf16_direct::<1>],
         pairs: true,
     };
     pub(crate) const F32_512: Tiles = Tiles {
         cols: 32,
         rows: &[12, 8, 4, 2, 1],
         functions: &[f32_512::<12>, f32_512::<8>, f32_512::<4>, f32_512::<2>, f32_512::<1>],
+        direct: &[f32_direct::<12>, f32_direct::<8>, f32_direct::<4>, f32_direct::<2>, f32_direct::<1>],
         pairs: false,
     };
     // 6 × 16 at 256 bits: 12 accumulators, 2 + 1 others, of 16 registers.
@@ -108,6 +124,7 @@ mod x86 {
         cols: 16,
         rows: &[6, 4, 2, 1],
         functions: &[f32_256::<6>, f32_256::<4>, f32_256::<2>, f32_256::<1>],
+        direct: &[],
         pairs: false,
     };
 
@@ -134,6 +151,69 @@ mod x86 {
                     sum[1] = _mm512_dpbf16_ps(sum[1], x, b1);
                 }
                 a = a.add(ROWS);
+                b = b.add(32);
+            }
+        }
+        // SAFETY: `c` holds ROWS rows of 32 floats.
+        unsafe { store_512(&sums, c, accumulate) };
+    }
+
+    /// # Safety
+    /// The processor has AVX-512 BF16; row i < ROWS of `a` holds `steps` words at `i · stride` words; `b` holds `steps · 32` words, `c`
+    /// `ROWS · 32` floats.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn bf16_direct<const ROWS: usize>(
+        steps: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const u32,
+        c: *mut f32,
+        accumulate: bool,
+    ) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        let (mut a, mut b) = (a, b);
+        for _ in 0..steps {
+            // SAFETY: step by step `a` and `b` stay within the lengths of this function's contract.
+            unsafe {
+                let b0: __m512bh = std::mem::transmute(_mm512_loadu_si512(b.cast()));
+                let b1: __m512bh = std::mem::transmute(_mm512_loadu_si512(b.add(16).cast()));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let word = a.add(i * stride * 4).cast::<i32>().read_unaligned();
+                    let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(word));
+                    sum[0] = _mm512_dpbf16_ps(sum[0], x, b0);
+                    sum[1] = _mm512_dpbf16_ps(sum[1], x, b1);
+                }
+                a = a.add(4);
+                b = b.add(32);
+            }
+        }
+        // SAFETY: `c` holds ROWS rows of 32 floats.
+        unsafe { store_512(&sums, c, accumulate) };
+    }
+
+    /// # Safety
+    /// As `bf16_direct`, with f32 words; the processor has AVX-512.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn f32_direct<const ROWS: usize>(
+        steps: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const u32,
+        c: *mut f32,
+        accumulate: bool,
+    ) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        let (mut a, mut b) = (a, b.cast::<f32>());
+        for _ in 0..steps {
+            // SAFETY: step by step `a` and `b` stay within the lengths of this function's contract.
+            unsafe {
+                let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(a.add(i * stride * 4).cast::<f32>().read_unaligned());
+                    sum[0] = _mm512_fmadd_ps(x, b0, sum[0]);
+                    sum[1] = _mm512_fmadd_ps(x, b1, sum[1]);
+                }
+                a = a.add(4);
                 b = b.add(32);
             }
         }
@@ -234,6 +314,7 @@ mod neon {
         cols: 16,
         rows: &[6, 4, 2, 1],
         functions: &[tile::<6>, tile::<4>, tile::<2>, tile::<1>],
+        direct: &[],
         pairs: false,
     };
 
