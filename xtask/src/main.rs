@@ -1,2 +1,31 @@
-//! Developer tasks: `cargo xtask tidy`, `cargo xtask ci`.
-fn main() {}
+//! Developer tasks: `cargo xtask tidy` checks what no compiler checks, `cargo xtask ci [--fast]` runs what a change must pass.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+mod ci;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let root = root();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => tidy::run(&root),
+        ["ci"] => ci::run(&root, false),
+        ["ci", "--fast"] => ci::run(&root, true),
+        _ => Err("usage: cargo xtask tidy | ci [--fast]".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}

@@ -52,6 +52,11 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Debug {
+    /// Ids of the texts in a JSON array on standard input, as JSON.
+    Ids {
+        #[command(flatten)]
+        model: Choice,
+    },
     /// Scores of every next token after each of the given ids, as JSON.
     Logits {
         #[command(flatten)]
@@ -63,10 +68,20 @@ pub(crate) enum Debug {
 }
 
 pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
-    let Debug::Logits { model, ids } = d;
+    let (model, ids) = match d {
+        Debug::Ids { model } => {
+            let m = model.open()?;
+            let texts: Vec<String> = serde_json::from_reader(std::io::stdin().lock())?;
+            let ids: Vec<Vec<u32>> = texts.iter().map(|t| m.tokenizer.encode(t)).collect();
+            println!("{}", serde_json::to_string(&ids)?);
+            return Ok(());
+        }
+        Debug::Logits { model, ids } => (model, ids),
+    };
     let m = model.open()?;
     anyhow::ensure!(!ids.is_empty(), "--ids is empty");
-    let batch = Batch::reading(ids, &[0..ids.len()]);
+    let whole = 0..ids.len();
+    let batch = Batch::reading(ids, std::slice::from_ref(&whole));
     let mut graph = Graph::inference(m.gpt.parameters(), m.dtype);
     let hidden = m.gpt.forward(&mut graph, &batch, None);
     let logits = m.gpt.logits(&mut graph, &hidden);

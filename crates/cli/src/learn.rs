@@ -96,8 +96,9 @@ pub(crate) struct Pretrain {
 pub(crate) struct Finetune {
     #[command(flatten)]
     pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) model: Choice,
+    /// A model directory, or the directory of a run.
+    #[arg(short, long)]
+    pub(crate) model: PathBuf,
 }
 
 /// Text, from files, from the starter text, or both.
@@ -275,7 +276,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let opened = a.model.open()?;
+    let opened = Choice { model: a.model.clone(), dtype: common.dtype.clone() }.open()?;
     let corpus = corpus(common)?;
     let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
     drop(corpus);

@@ -159,7 +159,8 @@ mod tests {
             grown.set(&ids[..1]).unwrap();
             for n in 2..=ids.len() {
                 grown.set(&ids[..n]).unwrap();
-                let batch = Batch::reading(&ids[..n], &[0..n]);
+                let whole = 0..n;
+                let batch = Batch::reading(&ids[..n], std::slice::from_ref(&whole));
                 let mut graph = Graph::inference(gpt.parameters(), DType::F32);
                 let hidden = gpt.forward(&mut graph, &batch, None);
                 let all = gpt.logits(&mut graph, &hidden).to_vec();

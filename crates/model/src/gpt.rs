@@ -492,7 +492,7 @@ impl Config {
         if let Some((name, _)) = positive.iter().find(|(_, n)| *n == 0) {
             return Err(format!("model settings: {name} is 0, it must be at least 1"));
         }
-        if c.heads % c.kv_heads != 0 {
+        if !c.heads.is_multiple_of(c.kv_heads) {
             return Err(format!(
                 "model settings: {} heads are not a multiple of {} key-value heads",
                 c.heads, c.kv_heads

@@ -1,6 +1,7 @@
 //! Every operation's backward against central differences of its forward, in f32.
 //!
 //! Inputs enter as rows of an embedding, so their gradients are those of a parameter. The loss is a fixed weighted sum of the result.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::rc::Rc;
 

@@ -162,13 +162,13 @@ impl Run<'_> {
                 seconds,
                 here: done - first,
             });
-            if done % plan.evaluate_every == 0 && done < plan.steps {
+            if done.is_multiple_of(plan.evaluate_every) && done < plan.steps {
                 let result = self.evaluate(&model);
                 let line = json!({"step": done, "validation_loss": result.loss.mean(), "bits_per_byte": result.bits_per_byte()});
                 self.write_line(&mut metrics, &line)?;
                 observe(Event::Evaluated { step: done, result });
             }
-            if !go_on || (done % plan.save_every == 0 && done < plan.steps) {
+            if !go_on || (done.is_multiple_of(plan.save_every) && done < plan.steps) {
                 let path = self.save(&model, &step, tokens)?;
                 observe(Event::Saved(&path));
             }

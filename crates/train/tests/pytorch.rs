@@ -1,5 +1,6 @@
 //! Two tiny GPTs agree with PyTorch: logits, loss, every gradient tensor, ten optimiser steps. The fixtures come from
 //! `tools/fixture_gpt.py`.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

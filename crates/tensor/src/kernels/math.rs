@@ -89,7 +89,7 @@ fn erf_near<const FUSED: bool>(z: f32) -> f32 {
     let p = fma::<FUSED>(p, u, -2.685_432_9e-2);
     let p = fma::<FUSED>(p, u, 1.128_359_7e-1);
     let p = fma::<FUSED>(p, u, -3.761_262_7e-1);
-    z * (p * u + 1.128_379_2)
+    z * (p * u + std::f32::consts::FRAC_2_SQRT_PI)
 }
 
 /// `erfc z · e^(z²)` for 1 ≤ z ≤ 4.3; beyond, the Gauss factor leaves less than 1e-9.

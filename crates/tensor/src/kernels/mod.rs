@@ -16,6 +16,7 @@ pub mod gelu;
 pub mod glu;
 pub mod layernorm;
 pub mod level;
+#[allow(clippy::excessive_precision, reason = "coefficients as they were fitted")]
 mod math;
 pub mod matmul;
 pub mod matrix;

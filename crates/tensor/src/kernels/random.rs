@@ -77,6 +77,7 @@ fn pair<const FUSED: bool>(a: u32, b: u32, mean: f32, deviation: f32) -> [f32; 2
 
 /// Fills with the numbers of counters from `first` on, 16 counters at a time, one in each lane: number `4i + j` is the `j`-th of counter `i`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "lanes side by side, as the vectoriser wants them")]
 fn fill<const FUSED: bool>(key: [u32; 2], first: u64, to: &mut [f32], law: Law) {
     for (b, chunk) in to.chunks_mut(4 * BLOCK).enumerate() {
         let begin = first + (b * BLOCK) as u64;

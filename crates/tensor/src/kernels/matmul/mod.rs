@@ -237,7 +237,7 @@ fn product(
     let size = steps * (BLOCK + MAX_ROWS);
     let prepacked = groups > 1;
     if prepacked && size > 0 {
-        pool::chunks(room(shared, blocks * size), size, &pack_block);
+        pool::chunks(room(shared, blocks * size), size, pack_block);
     }
     let shared: &[u32] = bytemuck::cast_slice(shared);
     let target = Target::new(&mut out);
