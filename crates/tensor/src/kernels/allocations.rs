@@ -1,7 +1,7 @@
 //! The process's allocator: the system's, with large blocks on huge pages and a counter.
 //!
 //! A training step walks through hundreds of megabytes; on pages of 4 KB most of its first second is page faults and every pass
-//! misses the translation buffer. Blocks from [`LARGE`] on are mapped by themselves, on borders of 2 MB, and the kernel is asked
+//! misses the translation buffer. Blocks from 1 MB on are mapped by themselves, on borders of 2 MB, and the kernel is asked
 //! for huge pages. The counter makes "a step allocates nothing" something that is measured and not believed.
 
 use std::alloc::{GlobalAlloc, Layout, System};

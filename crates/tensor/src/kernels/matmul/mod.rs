@@ -2,7 +2,7 @@
 //!
 //! The right operand is packed once into [`Panels`] (weights: once for each step of the optimiser), the left one block by block as it is
 //! used. Operands are f32, or bf16 with sums in f32; bf16 products at a level without bf16 instructions are those of the rounded
-//! values in f32. Each element of the result is one sum in order of depth, cut at multiples of [`DEPTH`]: the same
+//! values in f32. Each element of the result is one sum in order of depth, cut at multiples of a fixed length: the same
 //! bits for any number of threads, whatever else is computed beside it.
 
 pub(crate) mod pack;
