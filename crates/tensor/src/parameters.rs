@@ -49,8 +49,8 @@ impl Parameter {
 /// Packed forms of one parameter, made when first asked for after a change.
 #[derive(Default)]
 struct Packed {
-    version: u64,
-    dtype: Option<DType>,
+    /// Which parameter, at which version, in which element type.
+    what: Option<(u32, u64, DType)>,
     panels: Panels,
 }
 
@@ -61,7 +61,8 @@ pub struct Parameters {
     /// Raised whenever values may have changed.
     version: u64,
     forward: Vec<RefCell<Packed>>,
-    backward: Vec<RefCell<Packed>>,
+    /// One for each direction, for passes that use each packed form once.
+    passing: [RefCell<Packed>; 2],
 }
 
 impl Parameters {
@@ -79,7 +80,6 @@ impl Parameters {
         assert!(self.find(&name).is_none(), "parameter `{name}` exists already");
         self.list.push(Parameter { name, shape, role, data: vec![0.0; shape[0] * shape[1]] });
         self.forward.push(RefCell::default());
-        self.backward.push(RefCell::default());
         ParameterId(self.list.len() as u32 - 1)
     }
 
@@ -130,17 +130,19 @@ impl Parameters {
 
     /// Bytes of the packed forms made so far.
     pub fn packed_bytes(&self) -> usize {
-        self.forward.iter().chain(&self.backward).map(|p| p.borrow().panels.bytes()).sum()
+        self.forward.iter().chain(&self.passing).map(|p| p.borrow().panels.bytes()).sum()
     }
 
-    /// A parameter `[out, in]` as the right operand of `x · wᵀ`.
-    pub(crate) fn forward_panels(&self, id: ParameterId, dtype: DType) -> Ref<'_, Panels> {
-        self.packed(&self.forward[id.index()], id, true, dtype)
+    /// A parameter `[out, in]` as the right operand of `x · wᵀ`. Kept, it is packed once for many passes; otherwise into memory that all
+    /// parameters share, because weights that are being trained change before they are used again.
+    pub(crate) fn forward_panels(&self, id: ParameterId, dtype: DType, keep: bool) -> Ref<'_, Panels> {
+        let cell = if keep { &self.forward[id.index()] } else { &self.passing[0] };
+        self.packed(cell, id, true, dtype)
     }
 
     /// A parameter `[out, in]` as the right operand of `dy · w`.
     pub(crate) fn backward_panels(&self, id: ParameterId, dtype: DType) -> Ref<'_, Panels> {
-        self.packed(&self.backward[id.index()], id, false, dtype)
+        self.packed(&self.passing[1], id, false, dtype)
     }
 
     fn packed<'a>(
@@ -150,16 +152,12 @@ impl Parameters {
         transposed: bool,
         dtype: DType,
     ) -> Ref<'a, Panels> {
-        let stale = {
-            let p = cell.borrow();
-            p.version != self.version || p.dtype != Some(dtype)
-        };
-        if stale {
+        let what = Some((id.0, self.version, dtype));
+        if cell.borrow().what != what {
             let w = self.get(id);
             let mut p = cell.borrow_mut();
             p.panels.pack(Mat::f32(&w.data, w.shape[0], w.shape[1]), transposed, dtype);
-            p.version = self.version;
-            p.dtype = Some(dtype);
+            p.what = what;
         }
         Ref::map(cell.borrow(), |p| &p.panels)
     }

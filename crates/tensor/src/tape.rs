@@ -165,6 +165,8 @@ pub struct Graph<'a> {
     /// Seed and step of the random numbers of this pass; each use has its own stream.
     pub(crate) randomness: Option<Key>,
     pub(crate) streams: u32,
+    /// Whether packed weights are kept for later passes.
+    pub(crate) keep: bool,
     /// If results are watched: what was first seen to be not finite.
     watch: Option<Option<String>>,
     operations: usize,
@@ -173,7 +175,16 @@ pub struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// A pass without gradients.
     pub fn inference(parameters: &'a Parameters, dtype: DType) -> Graph<'a> {
-        Graph { parameters, dtype, tape: None, randomness: None, streams: 0, watch: None, operations: 0 }
+        Graph {
+            parameters,
+            dtype,
+            tape: None,
+            randomness: None,
+            streams: 0,
+            keep: true,
+            watch: None,
+            operations: 0,
+        }
     }
 
     /// A pass whose operations are recorded. `randomness` is for dropout; `None` switches dropout off.
@@ -183,12 +194,27 @@ impl<'a> Graph<'a> {
         tape: &'a mut Tape,
         randomness: Option<Key>,
     ) -> Graph<'a> {
-        Graph { parameters, dtype, tape: Some(tape), randomness, streams: 0, watch: None, operations: 0 }
+        Graph {
+            parameters,
+            dtype,
+            tape: Some(tape),
+            randomness,
+            streams: 0,
+            keep: false,
+            watch: None,
+            operations: 0,
+        }
     }
 
     /// Whether operations are recorded.
     pub fn is_training(&self) -> bool {
         self.tape.is_some()
+    }
+
+    /// A pass after which the weights will change: they are packed one after the other into the same memory.
+    pub fn passing(mut self) -> Graph<'a> {
+        self.keep = false;
+        self
     }
 
     /// Looks for NaN and infinity in every result of this pass: slow, to explain a loss that is not finite.

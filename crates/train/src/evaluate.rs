@@ -38,7 +38,7 @@ pub fn evaluate(
     for number in 0..packer.rows_per_epoch() as u64 {
         packer.fill(number, &mut row);
         batch.fill(&row.ids, &row.targets, &row.weights, &row.spans);
-        let mut graph = Graph::inference(model.parameters(), dtype);
+        let mut graph = Graph::inference(model.parameters(), dtype).passing();
         result.loss += model.loss(&mut graph, &batch, 1.0);
         let learned = row.targets.iter().zip(&row.weights).filter(|(_, w)| **w > 0.0);
         let bytes =

@@ -47,10 +47,13 @@ impl Plan {
         if self.dtype == "bf16" { DType::Bf16 } else { DType::F32 }
     }
 
-    /// Bytes that training holds at its peak: parameters with gradients and moments, packed forms, activations.
+    /// Bytes that training holds at its peak: parameters with gradients and moments, the largest packed form in
+    /// both directions, activations.
     pub fn memory_bytes(&self) -> u64 {
         let parameters = self.model.parameter_count();
-        let packed = 2 * parameters * self.dtype().size() as u64;
+        let largest =
+            self.model.width * self.model.vocab.max(self.model.up_columns()).max(self.model.qkv_columns());
+        let packed = 2 * (largest * self.dtype().size()) as u64;
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());
         parameters * 16 + packed + activations as u64
     }

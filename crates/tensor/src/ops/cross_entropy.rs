@@ -83,7 +83,7 @@ impl Graph<'_> {
             let (from, to) = part(x);
             let xs = Mat::new(elements(x, from, to), n, width, width);
             let mut logits = Tensor::new(n, vocab, DType::F32);
-            let forward = self.parameters.forward_panels(weight, self.dtype);
+            let forward = self.parameters.forward_panels(weight, self.dtype, self.keep);
             matmul::matmul(xs, &forward, logits.view_mut(), &Epilogue::default());
             let capped = options.softcap.map(|cap| {
                 softcap::forward(logits.f32s_mut(), cap);

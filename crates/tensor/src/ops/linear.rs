@@ -77,7 +77,7 @@ impl Graph<'_> {
         };
         matmul::matmul(
             x.view(),
-            &self.parameters.forward_panels(weight, self.dtype),
+            &self.parameters.forward_panels(weight, self.dtype, self.keep),
             y.view_mut(),
             &epilogue,
         );
