@@ -28,16 +28,16 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1.90)]
     until: f64,
     /// Steps at most; the schedule ends there.
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 200)]
     steps: u64,
     /// Steps from one evaluation to the next.
     #[arg(long, default_value_t = 10)]
     evaluate_every: u64,
     /// No evaluation before this step.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 170)]
     evaluate_from: u64,
     /// Blocks.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     layers: usize,
     /// Width of the residual stream.
     #[arg(long, default_value_t = 128)]
@@ -49,10 +49,10 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 64)]
     context: usize,
     /// Windows in a step.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 40)]
     batch: usize,
     /// Learning rate of Muon's matrices.
-    #[arg(long, default_value_t = 0.02)]
+    #[arg(long, default_value_t = 0.01)]
     muon: f32,
     /// Learning rate of the rest.
     #[arg(long, default_value_t = 0.01)]

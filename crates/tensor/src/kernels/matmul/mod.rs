@@ -394,6 +394,17 @@ fn finish(level: Level, sums: &[f32], part: &Part, target: &Target, epilogue: &E
         fn narrow(sums: &[f32], part: &Part, target: &Target, epilogue: &Epilogue<'_>) {
             finish_body(sums, part, target, epilogue);
         }
+        let plain = epilogue.bias.is_none()
+            && epilogue.residual.is_none()
+            && epilogue.scale.is_none()
+            && !epilogue.accumulate
+            && part.cols.len().is_multiple_of(16);
+        if let (TargetData::Bf16(p), true, Level::Avx512Bf16) = (&target.data, plain, level) {
+            // SAFETY: the level says that the processor has AVX-512 BF16; the part lies within the result (checked by `matmul`), and no
+            // other task has these rows and columns.
+            unsafe { narrow_rows(sums, part, p.get(), target.stride) };
+            return;
+        }
         if level >= Level::Avx512 {
             // SAFETY: the level says that the processor has AVX-512.
             unsafe { wide(sums, part, target, epilogue) };
@@ -407,6 +418,29 @@ fn finish(level: Level, sums: &[f32], part: &Part, target: &Target, epilogue: &E
     }
     let _ = level;
     finish_body(sums, part, target, epilogue);
+}
+
+/// Rounds the sums to bf16 and stores them: the most frequent end of a product, with the processor's own conversion.
+///
+/// # Safety
+/// The processor has AVX-512 BF16; the part's columns, a multiple of 16, lie within rows of `stride` elements at `out`, and nobody else writes
+/// them.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn narrow_rows(sums: &[f32], part: &Part, out: *mut bf16, stride: usize) {
+    use std::arch::x86_64::{__m256i, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_loadu_ps};
+    let n = part.cols.len();
+    for (i, r) in part.rows.clone().enumerate() {
+        let row = &sums[i * part.stride..i * part.stride + n];
+        for (c, x) in row.chunks_exact(16).enumerate() {
+            // SAFETY: the columns lie within the row by this function's contract; both vector types are 32 bytes without invalid values.
+            unsafe {
+                let narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(x.as_ptr()));
+                let to = out.add(r * stride + part.cols.start + 16 * c);
+                _mm256_storeu_si256(to.cast(), std::mem::transmute::<_, __m256i>(narrow));
+            }
+        }
+    }
 }
 
 /// Columns that are finished at a time: a fixed number, so that they stay in registers.
