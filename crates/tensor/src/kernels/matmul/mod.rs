@@ -428,7 +428,7 @@ fn finish(level: Level, sums: &[f32], part: &Part, target: &Target, epilogue: &E
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 unsafe fn narrow_rows(sums: &[f32], part: &Part, out: *mut bf16, stride: usize) {
-    use std::arch::x86_64::{__m256i, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_loadu_ps};
+    use std::arch::x86_64::{__m256bh, __m256i, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_loadu_ps};
     let n = part.cols.len();
     for (i, r) in part.rows.clone().enumerate() {
         let row = &sums[i * part.stride..i * part.stride + n];
@@ -437,7 +437,7 @@ unsafe fn narrow_rows(sums: &[f32], part: &Part, out: *mut bf16, stride: usize) 
             unsafe {
                 let narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(x.as_ptr()));
                 let to = out.add(r * stride + part.cols.start + 16 * c);
-                _mm256_storeu_si256(to.cast(), std::mem::transmute::<_, __m256i>(narrow));
+                _mm256_storeu_si256(to.cast(), std::mem::transmute::<__m256bh, __m256i>(narrow));
             }
         }
     }
