@@ -60,10 +60,20 @@ pub(crate) fn pack(
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx512 {
         match (lanes, word) {
-            (Lanes::Rows, Word::Single | Word::Pair) => {
-                // SAFETY: the level says that the processor has AVX-512 (and BF16 where pairs are made of f32: only the
-                // level with bf16 products asks for pairs); lanes and panel size were checked above.
+            (Lanes::Rows, Word::Pair) => {
+                // SAFETY: only the level with bf16 products asks for pairs, so the processor has AVX-512 BF16; lanes and panel size
+                // were checked above.
+                unsafe { x86::transpose_pairs(m, word, first, count, width, depth, to) };
+                return;
+            }
+            (Lanes::Rows, Word::Single) => {
+                // SAFETY: the level says that the processor has AVX-512; the rest as above.
                 unsafe { x86::transpose(m, word, first, count, width, depth, to) };
+                return;
+            }
+            (Lanes::Columns, Word::Pair) => {
+                // SAFETY: as for the pairs above.
+                unsafe { x86::interleave_pairs(m, first, count, width, to) };
                 return;
             }
             (Lanes::Columns, _) => {
@@ -140,10 +150,15 @@ mod x86 {
     use super::Word;
     use crate::kernels::matrix::{Elements, Mat};
 
+    /// Defines a packing of rows: the same loop with the instructions that its words are loaded by.
+    macro_rules! transposing {
+        ($(#[$about:meta])* $name:ident, $features:literal, $load:ident) => {
+    $(#[$about])*
+    ///
     /// # Safety
-    /// The processor has AVX-512 (with BF16 if pairs are made of f32); the lanes are rows of the matrix; `to` is the whole panel.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(crate) unsafe fn transpose(
+    /// The processor has the features named; the lanes are rows of the matrix; `to` is the whole panel.
+    #[target_feature(enable = $features)]
+    pub(crate) unsafe fn $name(
         m: &Mat<'_>,
         word: Word,
         first: usize,
@@ -163,7 +178,7 @@ mod x86 {
                 for (i, r) in rows.iter_mut().enumerate().take(count.saturating_sub(lane).min(16)) {
                     let at = (first + lane + i) * m.stride + step * each;
                     // SAFETY: elements at .. at + n lie in row `first + lane + i` of the matrix.
-                    *r = unsafe { load(m, word, at, n) };
+                    *r = unsafe { $load(m, word, at, n) };
                 }
                 let columns = transposed(rows);
                 for (k, &c) in columns.iter().enumerate().take((steps - step).min(16)) {
@@ -177,6 +192,15 @@ mod x86 {
             }
         }
     }
+        };
+    }
+
+    transposing!(
+        /// Words of one f32 each.
+        transpose, "avx512f,avx512bw,avx512dq,avx512vl", load);
+    transposing!(
+        /// Words of two bf16 each.
+        transpose_pairs, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", load_pairs);
 
     /// Stores the words under the mask; all 16 if `whole`, because masked stores are several times slower on Zen 4.
     ///
@@ -201,27 +225,47 @@ mod x86 {
     /// The elements exist.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn load(m: &Mat<'_>, word: Word, at: usize, n: usize) -> __m512i {
-        let mask = |n: usize| -> u32 { if n >= 32 { u32::MAX } else { (1 << n) - 1 } };
+    unsafe fn load(m: &Mat<'_>, _: Word, at: usize, n: usize) -> __m512i {
         // SAFETY: masked loads touch only the first `n` elements, which exist.
         unsafe {
-            match (m.data, word) {
-                (Elements::Bf16(d), Word::Pair) => {
-                    _mm512_maskz_loadu_epi16(mask(n), d.as_ptr().add(at).cast())
+            match m.data {
+                Elements::F32(d) => {
+                    _mm512_maskz_loadu_epi32(first_lanes(n) as u16, d.as_ptr().add(at).cast())
                 }
-                (Elements::F32(d), Word::Pair) => {
-                    let p = d.as_ptr().add(at);
-                    let low = _mm512_maskz_loadu_ps(mask(n.min(16)) as u16, p);
-                    let high = _mm512_maskz_loadu_ps(mask(n.saturating_sub(16)) as u16, p.wrapping_add(16));
-                    pair_up(low, high)
-                }
-                (Elements::F32(d), _) => _mm512_maskz_loadu_epi32(mask(n) as u16, d.as_ptr().add(at).cast()),
-                (Elements::Bf16(d), _) => {
-                    let half = _mm256_maskz_loadu_epi16(mask(n) as u16, d.as_ptr().add(at).cast());
+                Elements::Bf16(d) => {
+                    let half = _mm256_maskz_loadu_epi16(first_lanes(n) as u16, d.as_ptr().add(at).cast());
                     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half))
                 }
             }
         }
+    }
+
+    /// Pairs made of the `n` elements from `at` on (16 words; zero beyond).
+    ///
+    /// # Safety
+    /// The elements exist.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn load_pairs(m: &Mat<'_>, _: Word, at: usize, n: usize) -> __m512i {
+        // SAFETY: masked loads touch only the first `n` elements, which exist.
+        unsafe {
+            match m.data {
+                Elements::Bf16(d) => _mm512_maskz_loadu_epi16(first_lanes(n), d.as_ptr().add(at).cast()),
+                Elements::F32(d) => {
+                    let p = d.as_ptr().add(at);
+                    let low = _mm512_maskz_loadu_ps(first_lanes(n.min(16)) as u16, p);
+                    let high =
+                        _mm512_maskz_loadu_ps(first_lanes(n.saturating_sub(16)) as u16, p.wrapping_add(16));
+                    pair_up(low, high)
+                }
+            }
+        }
+    }
+
+    /// A mask of the first `n` of 32 lanes.
+    #[inline]
+    fn first_lanes(n: usize) -> u32 {
+        if n >= 32 { u32::MAX } else { (1 << n) - 1 }
     }
 
     /// The bf16 roundings of 32 f32, in order.
@@ -276,6 +320,8 @@ mod x86 {
         out
     }
 
+    /// Words of one f32 each, rounded to bf16 if asked for.
+    ///
     /// # Safety
     /// The processor has AVX-512; the lanes are columns of the matrix; `to` is the whole panel.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -287,40 +333,76 @@ mod x86 {
         width: usize,
         to: &mut [u32],
     ) {
-        let each = if word == Word::Pair { 2 } else { 1 };
-        let steps = m.rows.div_ceil(each);
-        for lane in (0..width).step_by(16) {
-            let here = count.saturating_sub(lane).min(16);
-            let mask = ((1u32 << here) - 1) as u16;
-            let store = ((1u32 << (width - lane).min(16)) - 1) as u16;
-            for (step, d) in (0..m.rows).step_by(each).enumerate() {
+        for d in 0..m.rows {
+            for lane in (0..width).step_by(16) {
+                let mask = first_lanes(count.saturating_sub(lane).min(16)) as u16;
+                let store = first_lanes((width - lane).min(16)) as u16;
                 let at = d * m.stride + first + lane;
-                // SAFETY: masked loads touch the `here` columns from `first + lane` on of rows d and (if there is one) d + 1; the
-                // store stays within the lanes of this step, or goes on into the next ones, which are written later.
+                // SAFETY: masked loads touch the lanes' columns of row d; the store stays within the lanes of this step, or goes on into
+                // the next ones, which are written later.
                 unsafe {
-                    let words = if each == 2 {
-                        let low = narrow_row(m, at, mask);
-                        let high = if d + 1 < m.rows {
-                            narrow_row(m, at + m.stride, mask)
-                        } else {
-                            _mm256_setzero_si256()
-                        };
-                        let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
-                        _mm512_or_si512(_mm512_cvtepu16_epi32(low), high)
-                    } else {
-                        match m.data {
-                            Elements::F32(p) if word == Word::Single => {
-                                _mm512_maskz_loadu_epi32(mask, p.as_ptr().wrapping_add(at).cast())
-                            }
-                            _ => _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow_row(m, at, mask))),
+                    let words = match m.data {
+                        Elements::F32(p) if word == Word::Single => {
+                            _mm512_maskz_loadu_epi32(mask, p.as_ptr().wrapping_add(at).cast())
                         }
+                        _ => _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow_row(m, at, mask))),
                     };
                     put(
-                        to.as_mut_ptr().add(step * width + lane),
+                        to.as_mut_ptr().add(d * width + lane),
                         words,
                         store,
-                        (steps - step) * width >= lane + 16,
+                        (m.rows - d) * width >= lane + 16,
                     );
+                }
+            }
+        }
+    }
+
+    /// Words of two bf16 each: of one column in two rows that follow each other.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 BF16; the lanes are columns of the matrix; `to` is the whole panel.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    pub(crate) unsafe fn interleave_pairs(
+        m: &Mat<'_>,
+        first: usize,
+        count: usize,
+        width: usize,
+        to: &mut [u32],
+    ) {
+        let steps = m.rows.div_ceil(2);
+        // Elements 0, 16, 1, 17, …: the low halves of the words from the first row, the high ones from the second.
+        let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        let order =
+            _mm512_or_si512(lanes, _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16))));
+        for step in 0..steps {
+            // An odd last row has zeros beside it.
+            let both = 2 * step + 1 < m.rows;
+            for lane in (0..width).step_by(16) {
+                let mask = first_lanes(count.saturating_sub(lane).min(16)) as u16;
+                let store = first_lanes((width - lane).min(16)) as u16;
+                let at = 2 * step * m.stride + first + lane;
+                // SAFETY: masked loads touch the lanes' columns of this step's rows; the store stays within the lanes of this step, or
+                // goes on into the next ones, which are written later.
+                unsafe {
+                    let second = if both { mask } else { 0 };
+                    let rows = match m.data {
+                        Elements::F32(p) => {
+                            let p = p.as_ptr();
+                            let low = _mm512_maskz_loadu_ps(mask, p.wrapping_add(at));
+                            let high = _mm512_maskz_loadu_ps(second, p.wrapping_add(at + m.stride));
+                            pair_up(low, high)
+                        }
+                        Elements::Bf16(p) => {
+                            let p = p.as_ptr();
+                            let low = _mm256_maskz_loadu_epi16(mask, p.wrapping_add(at).cast());
+                            let high = _mm256_maskz_loadu_epi16(second, p.wrapping_add(at + m.stride).cast());
+                            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+                        }
+                    };
+                    let words = _mm512_permutexvar_epi16(order, rows);
+                    let whole = (steps - step) * width >= lane + 16;
+                    put(to.as_mut_ptr().add(step * width + lane), words, store, whole);
                 }
             }
         }
