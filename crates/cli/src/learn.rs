@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pupil_data::{Chat, Corpus, Items, documents, starter};
+use pupil_data::shards::Shard;
+use pupil_data::{Corpus, Items, documents, prepare, starter};
 use pupil_model::gpt::Config;
 use pupil_model::{Gpt, families};
 use pupil_tensor::DType;
@@ -28,7 +29,7 @@ pub(crate) const CHATS: usize = 24_000;
 /// What both commands take.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Common {
-    /// Files or folders: .txt, .md, .jsonl with `text` or chats, each also .zst. Without it: the starter text.
+    /// Files, folders or archives of text and chats (`pupil data prepare --help` lists the forms). Without it: the starter text.
     #[arg(long, num_args = 1..)]
     pub(crate) data: Vec<PathBuf>,
     /// Adds the starter text to --data.
@@ -122,11 +123,6 @@ fn corpus(common: &Common) -> anyhow::Result<Corpus> {
     Ok(corpus)
 }
 
-/// The text of a conversation, for the tokenizer's training and for the split.
-fn plain(chat: &Chat) -> String {
-    chat.messages.iter().flat_map(|t| [t.content.as_str(), "\n"]).collect()
-}
-
 /// Sequences to learn from and to validate on.
 fn items(
     corpus: &Corpus,
@@ -136,8 +132,8 @@ fn items(
 ) -> anyhow::Result<[Items; 2]> {
     let mut split = [Items::default(), Items::default()];
     for (held_out, items) in split.iter_mut().enumerate() {
-        let wanted = |text: &str| documents::is_validation(text, VALIDATION) == (held_out == 1);
-        let chats = corpus.chats.iter().filter(|c| wanted(&plain(c)));
+        let wanted = |text: &str| prepare::is_validation(text, VALIDATION) == (held_out == 1);
+        let chats = corpus.chats.iter().filter(|c| wanted(&c.plain()));
         examples::add_chats(items, tokenizer, chats, context, !finetune)?;
         if !finetune {
             let texts = corpus.documents.iter().map(String::as_str).filter(|d| wanted(d));
@@ -234,25 +230,80 @@ fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settin
     }
 }
 
+/// Ids that `pupil data prepare` wrote, if --data is one directory that holds them and no other tokenizer is asked for.
+fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<(Tokenizer, [Items; 2])>> {
+    let [dir] = &a.common.data[..] else { return Ok(None) };
+    let (json, train) = (dir.join("tokenizer.json"), dir.join("train.tokens"));
+    if a.common.starter || !json.is_file() || !train.is_file() {
+        return Ok(None);
+    }
+    let tokenizer = read_tokenizer(a.tokenizer.as_ref().unwrap_or(&json))?;
+    let Some(end) = tokenizer.special(pupil_chat::END_OF_TEXT) else { return Ok(None) };
+    let mut split = [Items::default(), Items::default()];
+    for (path, items) in [train, dir.join("validation.tokens")].iter().zip(&mut split) {
+        if !path.is_file() {
+            continue;
+        }
+        let mut shard = Shard::open(path)?;
+        if !shard.is_of(&tokenizer) {
+            let what = "was written with another tokenizer: run `pupil data prepare` again".to_owned();
+            anyhow::bail!(pupil_data::Error::Content { path: path.clone(), what });
+        }
+        shard.verify()?;
+        for first in (0..shard.len()).step_by(DOCUMENTS) {
+            let (ids, ends) = shard.documents(first..(first + DOCUMENTS).min(shard.len()))?;
+            let mut begin = 0;
+            for e in ends {
+                // A document begins where another ended, so the first word is learned too.
+                let document: Vec<u32> = std::iter::once(end).chain(ids[begin..e].iter().copied()).collect();
+                items.push_document(&document, context);
+                begin = e;
+            }
+        }
+        eprintln!("  {} documents, {} ids from {}", shard.len(), shard.ids(), path.display());
+    }
+    for (name, items) in ["train-chats.jsonl", "validation-chats.jsonl"].iter().zip(&mut split) {
+        let path = dir.join(name);
+        if path.is_file() {
+            let chats = documents::read(&[path])?.chats;
+            examples::add_chats(items, &tokenizer, chats.iter(), context, true)?;
+            eprintln!("  {} conversations from {}", chats.len(), dir.join(name).display());
+        }
+    }
+    Ok(Some((tokenizer, split)))
+}
+
+/// Documents that are read from a shard at a time.
+const DOCUMENTS: usize = 4096;
+
 pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let corpus = corpus(common)?;
     let there = planned(common)?;
+    let context = there.as_ref().map_or(a.context, |p| p.model.context);
     let kept = common.out.join("tokenizer.json");
-    let tokenizer = match (&a.tokenizer, there.is_some() && kept.exists()) {
-        (Some(path), _) => read_tokenizer(path)?,
-        (None, true) => read_tokenizer(&kept)?,
-        (None, false) => {
-            let texts = corpus.documents.iter().cloned().chain(corpus.chats.iter().map(plain));
-            let t = pupil_tokenizer::train(texts, a.vocab, &pupil_chat::SPECIALS);
-            eprintln!("  a tokenizer of {} ids in {:.1} s", t.len(), begun.elapsed().as_secs_f64());
-            t
+    let (tokenizer, [train, validation]) = match prepared(a, context)? {
+        Some(ready) => ready,
+        None => {
+            let corpus = corpus(common)?;
+            let tokenizer = match (&a.tokenizer, there.is_some() && kept.exists()) {
+                (Some(path), _) => read_tokenizer(path)?,
+                (None, true) => read_tokenizer(&kept)?,
+                (None, false) => {
+                    let texts = corpus
+                        .documents
+                        .iter()
+                        .cloned()
+                        .chain(corpus.chats.iter().map(pupil_data::Chat::plain));
+                    let t = pupil_tokenizer::train(texts, a.vocab, &pupil_chat::SPECIALS);
+                    eprintln!("  a tokenizer of {} ids in {:.1} s", t.len(), begun.elapsed().as_secs_f64());
+                    t
+                }
+            };
+            let items = items(&corpus, &tokenizer, context, false)?;
+            (tokenizer, items)
         }
     };
-    let context = there.as_ref().map_or(a.context, |p| p.model.context);
-    let [train, validation] = items(&corpus, &tokenizer, context, false)?;
-    drop(corpus);
     let data = fingerprint(&train, &tokenizer);
     let plan = match there {
         Some(p) => checked(p, data)?,

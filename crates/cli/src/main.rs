@@ -6,6 +6,7 @@
 
 mod bench;
 mod chat;
+mod data;
 mod exit;
 mod generate;
 mod learn;
@@ -14,6 +15,7 @@ mod process;
 mod progress;
 mod signals;
 mod speedrun;
+mod tokenizer;
 
 use std::process::ExitCode;
 
@@ -43,6 +45,12 @@ struct Cli {
 enum Command {
     /// The whole road in about five minutes: data, tokenizer, pretraining, fine-tuning, a conversation.
     Speedrun(speedrun::Arguments),
+    /// From whatever lies on disk to clean documents and conversations.
+    #[command(subcommand)]
+    Data(data::Data),
+    /// Trains a tokenizer and shows what it does.
+    #[command(subcommand)]
+    Tokenizer(tokenizer::Command),
     /// Trains a model from text.
     Pretrain(learn::Pretrain),
     /// Teaches a model to hold a conversation.
@@ -82,6 +90,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     match cli.command {
         Command::Speedrun(a) => speedrun::run(&a),
+        Command::Data(d) => data::run(&d),
+        Command::Tokenizer(t) => tokenizer::run(&t),
         Command::Pretrain(a) => learn::pretrain(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
         Command::Generate(a) => generate::run(&a),

@@ -1,13 +1,29 @@
-//! Whatever lies on disk → documents and conversations → rows of tokens.
+//! Whatever lies on disk → clean documents and conversations → rows of tokens.
 //!
 //! This room reads files and makes rows; it knows no model and no template. Nothing is lost silently: what is skipped is counted
-//! with its place.
+//! with its place. The road through it: [`source`] finds files and opens containers, [`encoding`] and [`pieces`] make text of their bytes,
+//! [`dialect`] and [`parse`] make records of the text, [`clean`] and [`near`] decide what stays, [`prepare`] writes it, [`report`] tells.
 #![forbid(unsafe_code)]
 
+pub mod clean;
+pub mod cornell;
+pub mod corpora;
+pub mod dialect;
 pub mod documents;
+pub mod encoding;
+pub mod near;
+pub mod parse;
+pub mod pieces;
+pub mod prepare;
 mod random;
+pub mod record;
+pub mod report;
 pub mod rows;
+pub mod shards;
+pub mod source;
 pub mod starter;
 
-pub use documents::{Chat, Corpus, Error, Turn, read};
+pub use documents::{Corpus, read};
+pub use record::{Chat, Turn};
 pub use rows::{Items, Packer, Row};
+pub use source::Error;

@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 
 use rustc_hash::FxHashMap;
 
-use crate::split;
+use crate::Split;
 
 /// A vocabulary with its merges and special tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct Tokenizer {
     /// The id of each byte.
     bytes: Vec<u32>,
     specials: Vec<(String, u32)>,
+    split: Split,
 }
 
 impl Tokenizer {
@@ -57,7 +58,18 @@ impl Tokenizer {
         if let Some((name, id)) = specials.iter().find(|s| s.1 as usize >= tokens.len()) {
             return Err(format!("special token {name} has id {id}, the vocabulary {} ids", tokens.len()));
         }
-        Ok(Tokenizer { bytes: bytes?, merges, ranks, specials, tokens })
+        Ok(Tokenizer { bytes: bytes?, merges, ranks, specials, tokens, split: Split::default() })
+    }
+
+    /// The same tokenizer with another way to cut text into words.
+    #[must_use]
+    pub fn with_split(self, split: Split) -> Tokenizer {
+        Tokenizer { split, ..self }
+    }
+
+    /// How text is cut into words.
+    pub fn split(&self) -> Split {
+        self.split
     }
 
     /// Number of ids.
@@ -107,6 +119,26 @@ impl Tokenizer {
         let mut ids = Vec::new();
         Encoder::new(self).encode(text, &mut ids);
         ids
+    }
+
+    /// The ids of many texts, on several threads.
+    pub fn encode_all(&self, texts: &[&str], threads: usize) -> Vec<Vec<u32>> {
+        let mut all = vec![Vec::new(); texts.len()];
+        // Small batches, taken in turn, because texts differ in length.
+        let batches = std::sync::Mutex::new(texts.chunks(BATCH).zip(all.chunks_mut(BATCH)));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.clamp(1, texts.len().div_ceil(BATCH).max(1)) {
+                scope.spawn(|| {
+                    let mut encoder = Encoder::new(self);
+                    loop {
+                        let next = batches.lock().unwrap_or_else(|e| e.into_inner()).next();
+                        let Some((texts, all)) = next else { return };
+                        texts.iter().zip(all).for_each(|(t, ids)| encoder.encode(t, ids));
+                    }
+                });
+            }
+        });
+        all
     }
 
     /// The text of some ids: special ones give nothing, bytes that are not UTF-8 the replacement character.
@@ -170,6 +202,9 @@ impl Tokenizer {
     }
 }
 
+/// Texts that a thread takes at a time.
+const BATCH: usize = 32;
+
 /// Words up to this length are merged by looking at all pairs.
 const SHORT: usize = 24;
 
@@ -179,26 +214,47 @@ const REMEMBERED: usize = 1 << 17;
 /// Encodes many texts with one tokenizer, remembering words.
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    words: FxHashMap<Box<[u8]>, Box<[u32]>>,
+    /// Of each word where its ids lie, and how many there are.
+    words: FxHashMap<Key, (u32, u32)>,
+    ids: Vec<u32>,
+}
+
+/// A word of up to 15 bytes with its length, as a number: no memory to follow, nothing to compare byte by byte.
+type Key = u128;
+
+fn key(word: &[u8]) -> Option<Key> {
+    if word.len() > 15 {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    bytes[..word.len()].copy_from_slice(word);
+    bytes[15] = word.len() as u8;
+    Some(u128::from_le_bytes(bytes))
 }
 
 impl<'a> Encoder<'a> {
     /// An encoder that remembers nothing yet.
     pub fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
-        Encoder { tokenizer, words: FxHashMap::default() }
+        Encoder { tokenizer, words: FxHashMap::default(), ids: Vec::new() }
     }
 
     /// Appends the ids of a text.
     pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
-        for word in split::words(text).map(str::as_bytes) {
-            if let Some(known) = self.words.get(word) {
-                ids.extend_from_slice(known);
+        ids.reserve(text.len() / 4);
+        for word in self.tokenizer.split.words(text).map(str::as_bytes) {
+            let key = key(word);
+            if let Some((begin, n)) = key.and_then(|k| self.words.get(&k)) {
+                ids.extend_from_slice(&self.ids[*begin as usize..(begin + n) as usize]);
                 continue;
             }
             let begin = ids.len();
             self.tokenizer.word(word, ids);
-            if word.len() <= 2 * SHORT && self.words.len() < REMEMBERED {
-                self.words.insert(word.into(), ids[begin..].into());
+            if let Some(key) = key
+                && self.words.len() < REMEMBERED
+            {
+                let made = &ids[begin..];
+                self.words.insert(key, (self.ids.len() as u32, made.len() as u32));
+                self.ids.extend_from_slice(made);
             }
         }
     }
@@ -286,6 +342,17 @@ mod tests {
             t.merge_long(&mut b, 0);
             assert_eq!(a, b, "{:?}", String::from_utf8_lossy(&word));
         }
+    }
+
+    #[test]
+    fn many_texts_are_encoded_as_each_alone() {
+        let t = sample();
+        let texts: Vec<String> =
+            (0..200).map(|i| format!("the cat {} sat 你好 on {i}", "mat".repeat(i % 9))).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let alone: Vec<Vec<u32>> = texts.iter().map(|x| t.encode(x)).collect();
+        assert_eq!(t.encode_all(&texts, 3), alone);
+        assert!(t.encode_all(&[], 2).is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 
-use crate::Tokenizer;
+use crate::{Split, Tokenizer};
 
 /// What is wrong with a `tokenizer.json`, and where.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +60,16 @@ impl Tokenizer {
                        "normalized": false, "special": true})
             })
             .collect();
-        let level =
-            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+        let level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+        let words = match self.split() {
+            Split::Gpt2 => level(true),
+            other => json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": other.pattern()}, "behavior": "Isolated", "invert": false},
+                level(false)]}),
+        };
         let whole = json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-            "pre_tokenizer": level, "post_processor": null, "decoder": level,
+            "pre_tokenizer": words, "post_processor": null, "decoder": level(true),
             "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
                       "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
                       "vocab": vocab, "merges": merges},
@@ -97,9 +102,28 @@ impl Tokenizer {
         ] {
             expect(path, &[Value::Null, plain])?;
         }
-        expect("/pre_tokenizer/type", &[json!("ByteLevel")])?;
-        expect("/pre_tokenizer/add_prefix_space", &[json!(false)])?;
-        expect("/pre_tokenizer/use_regex", &[json!(true), Value::Null])?;
+        let split = if root.pointer("/pre_tokenizer/type") == Some(&json!("Sequence")) {
+            let at = "/pre_tokenizer/pretokenizers";
+            expect(&format!("{at}/0/type"), &[json!("Split")])?;
+            expect(&format!("{at}/0/behavior"), &[json!("Isolated")])?;
+            expect(&format!("{at}/0/invert"), &[json!(false), Value::Null])?;
+            expect(&format!("{at}/1/type"), &[json!("ByteLevel")])?;
+            expect(&format!("{at}/1/add_prefix_space"), &[json!(false)])?;
+            expect(&format!("{at}/1/use_regex"), &[json!(false)])?;
+            expect(&format!("{at}/2"), &[Value::Null])?;
+            let path = format!("{at}/0/pattern/Regex");
+            let pattern = root.pointer(&path).and_then(Value::as_str).unwrap_or_default();
+            let known = Split::ALL.into_iter().find(|s| s.pattern() == pattern);
+            let names = Split::ALL.map(Split::name).join(", ");
+            known.ok_or_else(|| {
+                field(path, format!("is {pattern:?}, none of the patterns that pupil knows: {names}"))
+            })?
+        } else {
+            expect("/pre_tokenizer/type", &[json!("ByteLevel")])?;
+            expect("/pre_tokenizer/add_prefix_space", &[json!(false)])?;
+            expect("/pre_tokenizer/use_regex", &[json!(true), Value::Null])?;
+            Split::Gpt2
+        };
         expect("/decoder/type", &[json!("ByteLevel")])?;
         let back: FxHashMap<char, u8> = alphabet().into_iter().zip(0..=255u8).collect();
         let vocab = root
@@ -144,6 +168,7 @@ impl Tokenizer {
         let tokens = tokens.ok_or_else(|| field("/model/vocab", "leaves gaps between its ids"))?;
         let merges = read_merges(&root, vocab)?;
         Tokenizer::new(tokens, merges, specials)
+            .map(|t| t.with_split(split))
             .map_err(|e| field("/model", format!("does not fit together: {e}")))
     }
 }
@@ -185,6 +210,16 @@ mod tests {
             *m = json!(format!("{} {}", m[0].as_str().unwrap(), m[1].as_str().unwrap()));
         }
         assert_eq!(Tokenizer::from_json(&v.to_string()).unwrap(), t);
+    }
+
+    #[test]
+    fn every_way_to_split_is_written_and_read_back() {
+        for split in Split::ALL {
+            let t = train(["ab ab"; 3], 260, &["<s>"]).with_split(split);
+            assert_eq!(Tokenizer::from_json(&t.to_json()).unwrap().split(), split);
+        }
+        let other = train(["ab"], 256, &[]).with_split(Split::Llama3).to_json().replace("{1,3}", "{1,4}");
+        assert!(Tokenizer::from_json(&other).unwrap_err().to_string().contains("llama3"));
     }
 
     #[test]

@@ -11,5 +11,5 @@ mod train;
 
 pub use bpe::{Decoder, Encoder, Tokenizer};
 pub use json::Error;
-pub use split::words;
-pub use train::train;
+pub use split::Split;
+pub use train::{Training, train};

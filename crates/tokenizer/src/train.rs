@@ -1,97 +1,165 @@
 //! BPE training: the most frequent pair becomes a token, again and again.
 //!
-//! Exact: pair counts are kept up to date with every merge. Deterministic: of equally frequent pairs the one with the smaller bytes wins, so the
-//! order of the texts does not matter.
+//! Exact: pair counts are kept up to date with every merge. Deterministic: of equally frequent pairs the one with the smaller ids wins, so
+//! neither the order of the texts nor the number of threads matters.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{Tokenizer, words};
+use crate::{Split, Tokenizer};
 
 /// Pairs of ids.
 type Pair = (u32, u32);
 
-/// Trains a tokenizer of at most `size` ids, special tokens included (fewer if the texts give no more pairs that occur twice; 256 and
-/// the special tokens at least).
+/// What to train.
+#[derive(Clone, Copy, Debug)]
+pub struct Training<'a> {
+    /// How text is cut into words.
+    pub split: Split,
+    /// Ids, special tokens included; fewer if the texts give no more pairs that occur twice, 256 and the special tokens at least.
+    pub size: usize,
+    /// Special tokens, which get the last ids.
+    pub specials: &'a [&'a str],
+    /// Threads that cut texts into words.
+    pub threads: usize,
+}
+
+/// Trains a tokenizer of at most `size` ids with GPT-2's words; see [`Training`].
 pub fn train<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, size: usize, specials: &[&str]) -> Tokenizer {
-    let mut counts: FxHashMap<Vec<u8>, u64> = FxHashMap::default();
+    let texts: Vec<T> = texts.into_iter().collect();
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    Training { split: Split::Gpt2, size, specials, threads }.run(&texts)
+}
+
+impl Training<'_> {
+    /// Trains.
+    pub fn run(&self, texts: &[&str]) -> Tokenizer {
+        let words = count(self.split, texts, self.threads.max(1));
+        let merged = self.size.saturating_sub(self.specials.len());
+        let (mut tokens, merges) = Merger::new(&words).run(merged);
+        let first = tokens.len() as u32;
+        tokens.extend(self.specials.iter().map(|s| s.as_bytes().to_vec()));
+        let specials = self.specials.iter().zip(first..).map(|(s, id)| ((*s).to_owned(), id)).collect();
+        let made = Tokenizer::new(tokens, merges, specials).map(|t| t.with_split(self.split));
+        made.expect("training makes every byte and every merge a token")
+    }
+}
+
+/// The words of some texts with their numbers, in order of their bytes.
+fn count<'a>(split: Split, texts: &[&'a str], threads: usize) -> Vec<(&'a [u8], u64)> {
+    let bytes: usize = texts.iter().map(|t| t.len()).sum();
+    let mut shares: Vec<Vec<&'a str>> = vec![Vec::new()];
+    let mut filled = 0;
     for text in texts {
-        for word in words(text.as_ref()) {
-            match counts.get_mut(word.as_bytes()) {
-                Some(n) => *n += 1,
-                None => {
-                    counts.insert(word.as_bytes().to_vec(), 1);
-                }
-            }
+        if filled * threads >= bytes.max(1) && shares.len() < threads {
+            shares.push(Vec::new());
+            filled = 0;
+        }
+        filled += text.len();
+        if let Some(s) = shares.last_mut() {
+            s.push(text);
         }
     }
-    let mut list: Vec<(Vec<u8>, u64)> = counts.into_iter().collect();
+    let one = |texts: &[&'a str]| {
+        let mut counts: FxHashMap<&'a [u8], u64> = FxHashMap::default();
+        for text in texts {
+            for word in split.words(text) {
+                *counts.entry(word.as_bytes()).or_default() += 1;
+            }
+        }
+        counts
+    };
+    let mut parts: Vec<FxHashMap<&[u8], u64>> = std::thread::scope(|scope| {
+        let running: Vec<_> = shares.iter().map(|s| scope.spawn(move || one(s))).collect();
+        running.into_iter().map(|r| r.join().unwrap_or_default()).collect()
+    });
+    parts.sort_by_key(FxHashMap::len);
+    let mut all = parts.pop().unwrap_or_default();
+    for part in parts {
+        for (word, n) in part {
+            *all.entry(word).or_default() += n;
+        }
+    }
+    // A word of one byte has no pair.
+    let mut list: Vec<(&[u8], u64)> = all.into_iter().filter(|w| w.0.len() > 1).collect();
     list.sort_unstable();
-    let merged = size.saturating_sub(specials.len());
-    let (mut tokens, merges) = Training::new(&list).run(merged);
-    let first = tokens.len() as u32;
-    tokens.extend(specials.iter().map(|s| s.as_bytes().to_vec()));
-    let specials = specials.iter().zip(first..).map(|(s, id)| ((*s).to_owned(), id)).collect();
-    Tokenizer::new(tokens, merges, specials).expect("training makes every byte and every merge a token")
+    list
 }
 
-/// A candidate: its count, then the bytes of its halves, smaller first.
-type Candidate = (u64, Reverse<(Vec<u8>, Vec<u8>)>, Pair);
+/// A pair's number, and the words that hold or held it.
+#[derive(Default)]
+struct Pairing {
+    count: u64,
+    places: Vec<u32>,
+}
 
-struct Training {
-    words: Vec<(Vec<u32>, u64)>,
+impl Pairing {
+    /// Words come in order, so one that is there already is the last.
+    fn add(&mut self, n: u64, word: u32) {
+        self.count += n;
+        if self.places.last() != Some(&word) {
+            self.places.push(word);
+        }
+    }
+}
+
+/// The state between merges: all words in one array of ids, each in the place of its bytes.
+struct Merger {
+    symbols: Vec<u32>,
+    /// First symbol, number of symbols, how often the word occurs.
+    words: Vec<(usize, u32, u64)>,
     tokens: Vec<Vec<u8>>,
-    counts: FxHashMap<Pair, u64>,
-    /// Words that hold or held a pair.
-    places: FxHashMap<Pair, FxHashSet<u32>>,
-    queue: BinaryHeap<Candidate>,
+    pairs: FxHashMap<Pair, Pairing>,
+    /// Counts as they were when offered. Only the newest token's pairs can grow, so a count here is never too small.
+    queue: BinaryHeap<(u64, Reverse<Pair>)>,
 }
 
-impl Training {
-    fn new(list: &[(Vec<u8>, u64)]) -> Training {
-        let words: Vec<(Vec<u32>, u64)> =
-            list.iter().map(|(w, n)| (w.iter().map(|&b| u32::from(b)).collect(), *n)).collect();
-        let mut t = Training {
+impl Merger {
+    fn new(list: &[(&[u8], u64)]) -> Merger {
+        let mut m = Merger {
+            symbols: Vec::with_capacity(list.iter().map(|w| w.0.len()).sum()),
+            words: Vec::with_capacity(list.len()),
             tokens: (0..=255u8).map(|b| vec![b]).collect(),
-            counts: FxHashMap::default(),
-            places: FxHashMap::default(),
+            pairs: FxHashMap::default(),
             queue: BinaryHeap::new(),
-            words,
         };
-        for (i, (word, n)) in t.words.iter().enumerate() {
+        // All pairs of bytes fit a table, which is faster than the map.
+        let mut table: Vec<Pairing> = Vec::new();
+        table.resize_with(1 << 16, Pairing::default);
+        for (i, (word, n)) in list.iter().enumerate() {
+            m.words.push((m.symbols.len(), word.len() as u32, *n));
+            m.symbols.extend(word.iter().map(|&b| u32::from(b)));
             for p in word.windows(2) {
-                *t.counts.entry((p[0], p[1])).or_default() += n;
-                t.places.entry((p[0], p[1])).or_default().insert(i as u32);
+                table[usize::from(p[0]) << 8 | usize::from(p[1])].add(*n, i as u32);
             }
         }
-        let pairs: Vec<Pair> = t.counts.keys().copied().collect();
-        pairs.into_iter().for_each(|p| t.offer(p));
-        t
-    }
-
-    fn offer(&mut self, pair: Pair) {
-        let count = self.counts.get(&pair).copied().unwrap_or(0);
-        if count > 1 {
-            let bytes = |id: u32| self.tokens[id as usize].clone();
-            self.queue.push((count, Reverse((bytes(pair.0), bytes(pair.1))), pair));
+        for (i, pairing) in table.into_iter().enumerate().filter(|(_, p)| p.count > 1) {
+            let pair = ((i >> 8) as u32, (i & 255) as u32);
+            m.queue.push((pairing.count, Reverse(pair)));
+            m.pairs.insert(pair, pairing);
         }
+        m
     }
 
     fn run(mut self, size: usize) -> (Vec<Vec<u8>>, Vec<Pair>) {
         let mut merges = Vec::new();
         let mut known: FxHashSet<Vec<u8>> = self.tokens.iter().cloned().collect();
         while self.tokens.len() < size {
-            let Some((count, _, pair)) = self.queue.pop() else { break };
-            if self.counts.get(&pair) != Some(&count) {
-                // The count has changed since; what it is now was offered then.
+            let Some((count, Reverse(pair))) = self.queue.pop() else { break };
+            let now = self.pairs.get(&pair).map_or(0, |p| p.count);
+            if now != count {
+                if now > 1 {
+                    self.queue.push((now, Reverse(pair)));
+                }
                 continue;
             }
             let whole = [self.tokens[pair.0 as usize].as_slice(), &self.tokens[pair.1 as usize]].concat();
             if !known.insert(whole.clone()) {
                 // Another pair made the same bytes: one token for each byte string.
-                self.counts.remove(&pair);
+                self.pairs.remove(&pair);
                 continue;
             }
             self.tokens.push(whole);
@@ -102,45 +170,51 @@ impl Training {
     }
 
     fn merge(&mut self, pair: Pair, id: u32) {
-        let places = self.places.remove(&pair).unwrap_or_default();
-        let mut changed: FxHashSet<Pair> = FxHashSet::default();
+        let places = self.pairs.remove(&pair).unwrap_or_default().places;
+        // Pairs with the new token, by the other half: (other, id) and (id, other).
+        let mut made: FxHashMap<Pair, Pairing> = FxHashMap::default();
         for place in places {
-            let (word, n) = &mut self.words[place as usize];
-            let old = std::mem::take(word);
-            let mut i = 0;
-            while i < old.len() {
-                if i + 1 < old.len() && (old[i], old[i + 1]) == pair {
-                    word.push(id);
-                    i += 2;
-                } else {
-                    word.push(old[i]);
-                    i += 1;
+            let (begin, len, n) = self.words[place as usize];
+            let word = &mut self.symbols[begin..begin + len as usize];
+            let (mut from, mut to) = (0, 0);
+            let lose = |pairs: &mut FxHashMap<Pair, Pairing>, p: Pair| {
+                if let Some(pairing) = pairs.get_mut(&p) {
+                    pairing.count = pairing.count.saturating_sub(n);
                 }
-            }
-            if word.len() == old.len() {
-                continue;
-            }
-            for p in old.windows(2) {
-                let p = (p[0], p[1]);
-                if let Some(c) = self.counts.get_mut(&p) {
-                    *c -= *n;
+            };
+            while from < word.len() {
+                if from + 1 == word.len() || (word[from], word[from + 1]) != pair {
+                    word[to] = word[from];
+                    from += 1;
+                    to += 1;
+                    continue;
                 }
-                changed.insert(p);
+                if to > 0 {
+                    // The symbol before may be the new one, of a merge just made: that pair was made with what this merge takes.
+                    let before = word[to - 1];
+                    if before == id {
+                        if let Some(p) = made.get_mut(&(id, pair.0)) {
+                            p.count = p.count.saturating_sub(n);
+                        }
+                    } else {
+                        lose(&mut self.pairs, (before, pair.0));
+                    }
+                    made.entry((before, id)).or_default().add(n, place);
+                }
+                if let Some(&after) = word.get(from + 2) {
+                    lose(&mut self.pairs, (pair.1, after));
+                    made.entry((id, after)).or_default().add(n, place);
+                }
+                word[to] = id;
+                from += 2;
+                to += 1;
             }
-            for p in word.windows(2) {
-                let p = (p[0], p[1]);
-                *self.counts.entry(p).or_default() += *n;
-                self.places.entry(p).or_default().insert(place);
-                changed.insert(p);
-            }
+            self.words[place as usize].1 = to as u32;
         }
-        self.counts.remove(&pair);
-        changed.remove(&pair);
-        for p in changed {
-            if self.counts.get(&p) == Some(&0) {
-                self.counts.remove(&p);
-            } else {
-                self.offer(p);
+        for (p, pairing) in made {
+            if pairing.count > 1 {
+                self.queue.push((pairing.count, Reverse(p)));
+                self.pairs.insert(p, pairing);
             }
         }
     }
@@ -151,49 +225,72 @@ mod tests {
     use super::*;
 
     /// The same by counting everything anew for each merge.
-    fn plain(texts: &[&str], size: usize) -> Vec<Vec<u8>> {
+    fn plain(split: Split, texts: &[&str], size: usize) -> Vec<Vec<u8>> {
         let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
-        let mut list: Vec<Vec<Vec<u8>>> =
-            texts.iter().flat_map(|t| words(t)).map(|w| w.bytes().map(|b| vec![b]).collect()).collect();
+        let mut list: Vec<Vec<u32>> =
+            texts.iter().flat_map(|t| split.words(t)).map(|w| w.bytes().map(u32::from).collect()).collect();
         while tokens.len() < size {
-            let mut counts: std::collections::BTreeMap<(Vec<u8>, Vec<u8>), u64> = Default::default();
+            let mut counts: std::collections::BTreeMap<Pair, u64> = Default::default();
             for w in &list {
                 for p in w.windows(2) {
-                    let whole = [p[0].as_slice(), &p[1]].concat();
+                    let whole = [tokens[p[0] as usize].as_slice(), &tokens[p[1] as usize]].concat();
                     if !tokens.contains(&whole) {
-                        *counts.entry((p[0].clone(), p[1].clone())).or_default() += 1;
+                        *counts.entry((p[0], p[1])).or_default() += 1;
                     }
                 }
             }
-            let Some((pair, &n)) = counts.iter().max_by_key(|(p, n)| (**n, Reverse((*p).clone()))) else {
+            let Some((&pair, &n)) = counts.iter().max_by_key(|(p, n)| (**n, Reverse(**p))) else {
                 break;
             };
             if n < 2 {
                 break;
             }
-            let whole = [pair.0.as_slice(), &pair.1].concat();
+            let id = tokens.len() as u32;
             for w in &mut list {
                 let mut i = 0;
                 while i + 1 < w.len() {
-                    if (&w[i], &w[i + 1]) == (&pair.0, &pair.1) {
-                        w[i] = whole.clone();
+                    if (w[i], w[i + 1]) == pair {
+                        w[i] = id;
                         w.remove(i + 1);
                     }
                     i += 1;
                 }
             }
-            tokens.push(whole);
+            tokens.push([tokens[pair.0 as usize].as_slice(), &tokens[pair.1 as usize]].concat());
         }
         tokens
     }
 
+    fn tokens(t: &Tokenizer, n: usize) -> Vec<Vec<u8>> {
+        (0..n as u32).map(|id| t.bytes(id).unwrap().to_vec()).collect()
+    }
+
     #[test]
     fn merges_are_those_of_counting_anew() {
-        let texts = ["abab abab cabab", "aaaa aaa aa", "the then there these", "xyxyxy xyx 你好你好"];
+        let texts = ["abab abab cabab", "aaaa aaa aa aaaaaaa", "the then there these", "xyxyxy xyx 你好你好"];
         let t = train(texts, 300, &["<s>"]);
-        let tokens: Vec<Vec<u8>> = (0..t.len() as u32 - 1).map(|id| t.bytes(id).unwrap().to_vec()).collect();
-        assert_eq!(tokens, plain(&texts, 299));
+        assert_eq!(tokens(&t, t.len() - 1), plain(Split::Gpt2, &texts, 299));
         assert_eq!(t.special("<s>"), Some(t.len() as u32 - 1));
+    }
+
+    #[test]
+    fn merges_of_random_texts_are_those_of_counting_anew() {
+        let mut state = 5u32;
+        for round in 0..60usize {
+            let text: String = (0..400)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    b"aaabbc d"[(state >> 24) as usize % (3 + round % 6)] as char
+                })
+                .collect();
+            let parts: Vec<&str> =
+                text.as_bytes().chunks(97).map(|c| std::str::from_utf8(c).unwrap()).collect();
+            for threads in [1, 3] {
+                let training = Training { split: Split::Qwen2, size: 330, specials: &[], threads };
+                let t = training.run(&parts);
+                assert_eq!(tokens(&t, t.len()), plain(Split::Qwen2, &parts, 330), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ mod chinese;
 mod small_talk;
 mod stories;
 
-use crate::documents::Chat;
 use crate::random::Random;
+use crate::record::Chat;
 
 /// Stories, English and (one in six) Chinese, as many as asked for.
 pub fn stories(seed: u64, count: usize) -> impl Iterator<Item = String> {

@@ -1,0 +1,321 @@
+//! `pupil data`: from whatever lies on disk to clean documents and conversations.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use pupil_data::clean;
+use pupil_data::cornell::Cornell;
+use pupil_data::corpora::{self, CORPORA};
+use pupil_data::prepare::{self, Report, Settings};
+use pupil_data::report::{number, size};
+use pupil_data::{documents, shards};
+use pupil_tensor::kernels::pool;
+use pupil_tokenizer::{Split, Training};
+
+use crate::exit::Usage;
+use crate::model::read_tokenizer;
+use crate::progress::clock;
+
+/// `pupil data`.
+#[derive(clap::Subcommand)]
+pub(crate) enum Data {
+    /// Cleans, deduplicates and splits files, folders and archives, and reports what was kept and why.
+    Prepare(Prepare),
+    /// Joins what `prepare --shard` wrote on several machines.
+    Merge(Merge),
+    /// Reads a public corpus in its original form.
+    Import(Import),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Filters {
+    /// Directory for train-*.jsonl, validation-*.jsonl, report.html, report.md and report.json.
+    #[arg(long)]
+    out: PathBuf,
+    /// Thousandths of the records that are held out, by the hash of their text.
+    #[arg(long, default_value_t = 20)]
+    validation: u64,
+    /// Keeps exact duplicates.
+    #[arg(long)]
+    keep_duplicates: bool,
+    /// Likeness from which on a text is a near duplicate, 0.5 to 1; 0 keeps them.
+    #[arg(long, default_value_t = 0.8)]
+    near: f64,
+}
+
+/// `pupil data prepare`.
+#[derive(clap::Args)]
+pub(crate) struct Prepare {
+    /// Files, folders or patterns: text, Markdown, HTML, JSON, JSON lines, CSV and TSV, in any encoding, also in .gz, .zst, .zip and .tar.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    filters: Filters,
+    /// Part I of N, from 1: for several machines; `merge` joins them.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
+    /// Also writes the documents as ids of this tokenizer.json: train.tokens and validation.tokens, which `pretrain --data OUT` takes as
+    /// they are.
+    #[arg(long, conflicts_with = "shard")]
+    tokenizer: Option<PathBuf>,
+    /// The same with a tokenizer of so many ids, trained on what was kept.
+    #[arg(long, conflicts_with_all = ["tokenizer", "shard"])]
+    vocab: Option<usize>,
+    /// Stops at the first bad record.
+    #[arg(long)]
+    strict: bool,
+    /// Goes on although more than one record in twenty is bad.
+    #[arg(long)]
+    lenient: bool,
+    /// Leaves Unicode as it is, instead of its normal form C.
+    #[arg(long)]
+    no_normalise: bool,
+    /// Keeps advertising, footers and search words.
+    #[arg(long)]
+    keep_boilerplate: bool,
+    /// Shortest document in characters; 0: any.
+    #[arg(long, default_value_t = clean::Settings::default().min_chars)]
+    min_chars: usize,
+    /// Longest document in characters; 0: any.
+    #[arg(long, default_value_t = 0)]
+    max_chars: usize,
+    /// Largest share of a document in lines that came before in it; 1: any.
+    #[arg(long, default_value_t = clean::Settings::default().max_repetition)]
+    max_repetition: f64,
+    /// Smallest share of letters among the characters of a document; 0: any.
+    #[arg(long, default_value_t = clean::Settings::default().min_letters)]
+    min_letters: f64,
+    /// Scripts that documents must be in, as in `latin,han`; by default any.
+    #[arg(long, value_delimiter = ',')]
+    scripts: Vec<String>,
+}
+
+/// `pupil data merge`.
+#[derive(clap::Args)]
+pub(crate) struct Merge {
+    /// Directories of the parts, in order.
+    #[arg(required = true)]
+    parts: Vec<PathBuf>,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+/// `pupil data import`.
+#[derive(clap::Args)]
+pub(crate) struct Import {
+    /// cornell, dailydialog, alpaca, sharegpt, openassistant, gsm8k, hh-rlhf, tinystories or chinese-poetry.
+    name: String,
+    /// The corpus as it was published: a file, a folder or an archive. Without it: where to find it.
+    path: Option<PathBuf>,
+    /// The file of JSON lines to write.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Cornell: pairs of a line and its answer instead of whole conversations.
+    #[arg(long)]
+    pairs: bool,
+    /// Cornell: the article's pairs and cleaning, naive on purpose.
+    #[arg(long, conflicts_with = "pairs")]
+    article: bool,
+}
+
+pub(crate) fn run(data: &Data) -> anyhow::Result<()> {
+    match data {
+        Data::Prepare(a) => prepare(a),
+        Data::Merge(a) => {
+            let report = prepare::merge(&a.parts, &a.filters.out, &a.filters.settings()?)?;
+            finish(&report, &a.filters.out)
+        }
+        Data::Import(a) => import(a),
+    }
+}
+
+impl Filters {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        if self.validation > 999 {
+            anyhow::bail!(Usage(format!("--validation {}: 0 to 999 thousandths", self.validation)));
+        }
+        if self.near != 0.0 && !(0.5..=1.0).contains(&self.near) {
+            anyhow::bail!(Usage(format!("--near {}: 0.5 to 1, or 0 to keep near duplicates", self.near)));
+        }
+        Ok(Settings {
+            exact: !self.keep_duplicates,
+            near: (self.near > 0.0).then_some(self.near),
+            validation: self.validation,
+            threads: pool::threads(),
+            ..Settings::default()
+        })
+    }
+}
+
+/// `I/N` from 1.
+fn shard(text: &str) -> anyhow::Result<(usize, usize)> {
+    let number = |s: &str| s.parse::<usize>().ok();
+    let parts = text.split_once('/').and_then(|(i, n)| Some((number(i)?, number(n)?)));
+    match parts {
+        Some((i, n)) if 1 <= i && i <= n => Ok((i - 1, n)),
+        _ => anyhow::bail!(Usage(format!("--shard {text}: expected I/N with 1 ≤ I ≤ N, as in 2/3"))),
+    }
+}
+
+fn prepare(a: &Prepare) -> anyhow::Result<()> {
+    for (name, share) in [("--max-repetition", a.max_repetition), ("--min-letters", a.min_letters)] {
+        if !(0.0..=1.0).contains(&share) {
+            anyhow::bail!(Usage(format!("{name} {share}: 0 to 1")));
+        }
+    }
+    let settings = Settings {
+        strict: a.strict,
+        part: a.shard.as_deref().map_or(Ok((0, 1)), shard)?,
+        clean: clean::Settings {
+            normalise: !a.no_normalise,
+            boilerplate: !a.keep_boilerplate,
+            min_chars: a.min_chars,
+            max_chars: a.max_chars,
+            max_repetition: a.max_repetition,
+            min_letters: a.min_letters,
+            scripts: a.scripts.iter().map(|s| s.to_lowercase()).collect(),
+        },
+        ..a.filters.settings()?
+    };
+    let meter = Meter::new();
+    let report = prepare::prepare(&a.paths, &a.filters.out, &settings, &|done, all| meter.tell(done, all));
+    meter.end();
+    let report = report?;
+    finish(&report, &a.filters.out)?;
+    tokens(a)?;
+    if report.broken() * 20 > report.records && !a.lenient {
+        let what = format!(
+            "{} of {} records could not be read, more than one in twenty; what could is in {}. --lenient accepts this",
+            report.broken(),
+            report.records,
+            a.filters.out.display()
+        );
+        anyhow::bail!(pupil_data::Error::Content { path: a.paths[0].clone(), what });
+    }
+    Ok(())
+}
+
+fn finish(report: &Report, out: &Path) -> anyhow::Result<()> {
+    for (name, text) in [("report.html", report.html()), ("report.md", report.markdown())] {
+        let path = out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    eprint!("{}", report.summary());
+    println!("{}", out.join("report.html").display());
+    Ok(())
+}
+
+/// Writes the kept documents as token shards, if asked to.
+fn tokens(a: &Prepare) -> anyhow::Result<()> {
+    let out = &a.filters.out;
+    let kept = out.join("tokenizer.json");
+    let tokenizer = match (&a.tokenizer, a.vocab) {
+        (Some(path), _) => read_tokenizer(path)?,
+        (None, Some(size)) => {
+            let parts = ["train-documents.jsonl", "train-chats.jsonl"].map(|n| out.join(n));
+            let parts: Vec<PathBuf> = parts.into_iter().filter(|p| p.exists()).collect();
+            let corpus = documents::read(&parts)?;
+            let chats: Vec<String> = corpus.chats.iter().map(pupil_data::Chat::plain).collect();
+            let texts: Vec<&str> = corpus.documents.iter().chain(&chats).map(String::as_str).collect();
+            let specials = &pupil_chat::SPECIALS;
+            Training { split: Split::Gpt2, size, specials, threads: pool::threads() }.run(&texts)
+        }
+        (None, None) => return Ok(()),
+    };
+    let end = tokenizer.special(pupil_chat::END_OF_TEXT);
+    let end =
+        end.with_context(|| format!("the tokenizer has no special token {}", pupil_chat::END_OF_TEXT))?;
+    pupil_checkpoint::atomic::replace_file(&kept, tokenizer.to_json().as_bytes())?;
+    for part in ["train", "validation"] {
+        let (from, to) = (out.join(format!("{part}-documents.jsonl")), out.join(format!("{part}.tokens")));
+        if from.exists() {
+            let ids = shards::tokenize(&from, &to, &tokenizer, end, pool::threads())?;
+            eprintln!("  {} ids in {}", number(ids), to.display());
+        } else if to.exists() {
+            std::fs::remove_file(&to).with_context(|| format!("removing {}", to.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes, rate and time left on one line that is rewritten.
+struct Meter {
+    begun: Instant,
+    shown: Mutex<Option<Instant>>,
+    terminal: bool,
+}
+
+impl Meter {
+    fn new() -> Meter {
+        Meter { begun: Instant::now(), shown: Mutex::new(None), terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn tell(&self, done: u64, all: u64) {
+        let mut shown = self.shown.lock().unwrap_or_else(|e| e.into_inner());
+        let pause = Duration::from_millis(if self.terminal { 200 } else { 20_000 });
+        if shown.unwrap_or(self.begun).elapsed() < pause {
+            return;
+        }
+        *shown = Some(Instant::now());
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let left = seconds / done.max(1) as f64 * all.saturating_sub(done) as f64;
+        let rate = size((done as f64 / seconds) as u64);
+        let line = format!("  {} of {}, {rate}/s, {} left", size(done), size(all), clock(left));
+        let mut err = std::io::stderr().lock();
+        let _ = if self.terminal { write!(err, "\r\x1b[2K{line}") } else { writeln!(err, "{line}") };
+        let _ = err.flush();
+    }
+
+    fn end(&self) {
+        let shown = self.shown.lock().unwrap_or_else(|e| e.into_inner()).is_some();
+        if self.terminal && shown {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+fn import(a: &Import) -> anyhow::Result<()> {
+    let Some(corpus) = corpora::find(&a.name) else {
+        let names: Vec<&str> = CORPORA.iter().map(|c| c.name).collect();
+        anyhow::bail!(Usage(format!("no corpus is called {:?}; known are {}", a.name, names.join(", "))));
+    };
+    let Some(path) = &a.path else {
+        println!("{}", corpus.about);
+        println!("  published at  {}", corpus.home);
+        println!("  licence       {}", corpus.licence);
+        println!("  pupil reads   {}", corpus.files);
+        println!("then: pupil data import {} PATH --out {}.jsonl", corpus.name, corpus.name);
+        return Ok(());
+    };
+    if (a.pairs || a.article) && a.name != "cornell" {
+        anyhow::bail!(Usage("--pairs and --article are for cornell".into()));
+    }
+    let out = a.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.jsonl", a.name)));
+    let (lines, broken): (Vec<String>, Vec<String>) = if a.pairs || a.article {
+        let corpus = Cornell::read(path)?;
+        let pairs = if a.article { corpus.article_pairs() } else { corpus.pairs().collect() };
+        let line = |[q, r]: &[String; 2]| serde_json::json!({"question": q, "answer": r}).to_string();
+        (pairs.iter().map(line).collect(), corpus.broken)
+    } else {
+        let imported = corpus.read(path)?;
+        (imported.records.iter().map(|r| r.to_json().to_string()).collect(), imported.broken)
+    };
+    let file = std::fs::File::create(&out).with_context(|| format!("writing {}", out.display()))?;
+    let mut writer = BufWriter::new(file);
+    for line in &lines {
+        writeln!(writer, "{line}")?;
+    }
+    writer.flush()?;
+    eprintln!("  {} records, {} passed over; {}", number(lines.len() as u64), broken.len(), corpus.licence);
+    broken.iter().take(5).for_each(|b| eprintln!("    {b}"));
+    if a.article {
+        eprintln!(
+            "  as in the article: fields and names are in the lines, pairs cross scenes, apostrophes and accents are lost; --pairs does it right"
+        );
+    }
+    println!("{}", out.display());
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The report of [`crate::prepare`] as Markdown and as a page that opens offline: what was kept, what was dropped and why.
+
+use std::fmt::Write;
+
+use crate::clean::Reason;
+use crate::prepare::{Report, Tally};
+
+/// All reasons, in the order in which a report tells them.
+const REASONS: [Reason; 18] = [
+    Reason::Broken,
+    Reason::Empty,
+    Reason::Short,
+    Reason::Long,
+    Reason::Repetition,
+    Reason::Letters,
+    Reason::Script,
+    Reason::Duplicate,
+    Reason::NearDuplicate,
+    Reason::Advertising,
+    Reason::Footer,
+    Reason::SearchWords,
+    Reason::SiteName,
+    Reason::LostLines,
+    Reason::Stamp,
+    Reason::Control,
+    Reason::Replaced,
+    Reason::Normalised,
+];
+
+impl Report {
+    fn told(&self) -> impl Iterator<Item = (Reason, &Tally)> {
+        REASONS.iter().filter_map(|r| self.reasons.get(r.text()).map(|t| (*r, t)))
+    }
+
+    /// The encodings with the number of files in each.
+    fn encodings(&self) -> Vec<(String, usize)> {
+        let mut all: Vec<(String, usize)> = Vec::new();
+        for name in self.files.iter().filter_map(|f| f.encoding.as_ref()) {
+            match all.iter_mut().find(|e| e.0 == *name) {
+                Some(e) => e.1 += 1,
+                None => all.push((name.clone(), 1)),
+            }
+        }
+        all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        all
+    }
+
+    /// A few lines for the terminal.
+    pub fn summary(&self) -> String {
+        let mut s = String::new();
+        for (kind, k) in &self.kept {
+            let _ = writeln!(
+                s,
+                "  kept {} {kind}, {}, {} of them held out",
+                number(k.records),
+                size(k.bytes),
+                number(k.validation)
+            );
+        }
+        for (reason, t) in self.told() {
+            let what = if reason.drops_record() { "dropped" } else { "cleaned" };
+            let _ = writeln!(s, "  {what} {}: {}", number(t.count), reason.text());
+        }
+        for f in self.files.iter().filter(|f| f.problem.is_some()).take(8) {
+            let _ = writeln!(s, "  not read: {} {}", f.name, f.problem.as_deref().unwrap_or_default());
+        }
+        let others: Vec<String> = self
+            .encodings()
+            .into_iter()
+            .filter(|e| e.0 != "UTF-8")
+            .map(|(name, n)| format!("{n} in {name}"))
+            .collect();
+        if !others.is_empty() {
+            let _ = writeln!(s, "  encodings other than UTF-8: {}", others.join(", "));
+        }
+        s
+    }
+
+    /// The report as Markdown.
+    pub fn markdown(&self) -> String {
+        let mut s = String::from("# What became of the data\n\n");
+        let _ = writeln!(
+            s,
+            "{} files, {} as stored, {} records with {} of text.\n\n## Kept\n\n| kind | records | text | held out |\n|---|---:|---:|---:|",
+            number(self.files.len() as u64),
+            size(self.stored),
+            number(self.records),
+            size(self.bytes)
+        );
+        for (kind, k) in &self.kept {
+            let _ = writeln!(
+                s,
+                "| {kind} | {} | {} | {} |",
+                number(k.records),
+                size(k.bytes),
+                number(k.validation)
+            );
+        }
+        s += "\n## Dropped and changed\n\n| reason | how often | text |\n|---|---:|---:|\n";
+        for (reason, t) in self.told() {
+            let _ = writeln!(s, "| {} | {} | {} |", reason.text(), number(t.count), size(t.bytes));
+        }
+        if !self.near {
+            s += "\nNear duplicates were not looked for.\n";
+        }
+        for (reason, t) in self.told().filter(|(_, t)| !t.examples.is_empty()) {
+            let _ = writeln!(s, "\n### {}\n", reason.text());
+            for (place, what) in &t.examples {
+                let _ = writeln!(s, "- `{}` {}", place.replace('`', "'"), what.replace('|', "\\|"));
+            }
+        }
+        s += "\n## Files\n\n| file | format | encoding | records | kept | |\n|---|---|---|---:|---:|---|\n";
+        for f in &self.files {
+            let _ = writeln!(
+                s,
+                "| {} | {} | {} | {} | {} | {} |",
+                f.name.replace('|', "\\|"),
+                f.format,
+                f.encoding.as_deref().unwrap_or("–"),
+                number(f.records),
+                number(f.kept),
+                f.problem.as_deref().unwrap_or_default().replace('|', "\\|")
+            );
+        }
+        if !self.passed.is_empty() {
+            s += "\n## Passed over\n\n";
+            self.passed.iter().for_each(|p| s += &format!("- {p}\n"));
+        }
+        s
+    }
+
+    /// The report as a page.
+    pub fn html(&self) -> String {
+        let mut s = String::from(HEAD);
+        let kept: u64 = self.kept.values().map(|k| k.records).sum();
+        let held: u64 = self.kept.values().map(|k| k.validation).sum();
+        let text: u64 = self.kept.values().map(|k| k.bytes).sum();
+        let _ = write!(
+            s,
+            "<h1>What became of the data</h1><p>{} files, {} as stored: {} records with {} of text.</p><div class=cards>",
+            number(self.files.len() as u64),
+            size(self.stored),
+            number(self.records),
+            size(self.bytes)
+        );
+        for (value, label) in [
+            (number(kept), "records kept"),
+            (size(text), "of text kept"),
+            (number(self.records.saturating_sub(kept)), "records dropped"),
+            (number(held), "held out for validation"),
+        ] {
+            let _ = write!(s, "<div><b>{value}</b>{label}</div>");
+        }
+        s += "</div>";
+        let kinds: Vec<(String, u64)> = self.kept.iter().map(|(k, v)| (k.clone(), v.records)).collect();
+        let dropped = |drops: bool| -> Vec<(String, u64)> {
+            self.told()
+                .filter(|(r, _)| r.drops_record() == drops)
+                .map(|(r, t)| (r.text().to_owned(), t.count))
+                .collect()
+        };
+        let first = self.lengths.iter().position(|n| *n > 0).unwrap_or(0);
+        let last = self.lengths.iter().rposition(|n| *n > 0).unwrap_or(0);
+        let lengths: Vec<(String, u64)> =
+            (first..=last).map(|i| (range(i), self.lengths.get(i).copied().unwrap_or(0))).collect();
+        let mut scripts: Vec<(String, u64)> = self.scripts.iter().map(|(k, v)| (k.clone(), *v)).collect();
+        scripts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        scripts.truncate(12);
+        let encodings: Vec<(String, u64)> =
+            self.encodings().into_iter().map(|(k, v)| (k, v as u64)).collect();
+        for (title, bars, colour) in [
+            ("Kept, by kind", &kinds, "#2b7a78"),
+            ("Dropped records, by reason", &dropped(true), "#b23a48"),
+            ("Cleaned within records", &dropped(false), "#c98a1b"),
+            ("Characters of the kept records", &lengths, "#2b7a78"),
+            ("Letters, by script", &scripts, "#3d5a98"),
+            ("Files, by encoding", &encodings, "#3d5a98"),
+        ] {
+            if !bars.is_empty() {
+                let _ = write!(s, "<h2>{title}</h2>{}", chart(bars, colour));
+            }
+        }
+        if !self.near {
+            s += "<p>Near duplicates were not looked for.</p>";
+        }
+        s += "<h2>Examples</h2>";
+        for (reason, t) in self.told().filter(|(_, t)| !t.examples.is_empty()) {
+            let open = if t.examples.len() <= 4 { " open" } else { "" };
+            let _ =
+                write!(s, "<details{open}><summary>{}: {}</summary><table>", reason.text(), number(t.count));
+            for (place, what) in &t.examples {
+                let _ = write!(s, "<tr><td class=place>{}</td><td>{}</td></tr>", escape(place), escape(what));
+            }
+            s += "</table></details>";
+        }
+        s += "<h2>Files</h2><table><tr><th>file<th>format<th>encoding<th>records<th>kept<th></tr>";
+        for f in &self.files {
+            let _ = write!(
+                s,
+                "<tr><td class=place>{}</td><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=bad>{}</td></tr>",
+                escape(&f.name),
+                f.format,
+                f.encoding.as_deref().unwrap_or("–"),
+                number(f.records),
+                number(f.kept),
+                escape(f.problem.as_deref().unwrap_or_default())
+            );
+        }
+        s += "</table>";
+        if !self.passed.is_empty() {
+            s += "<h2>Passed over</h2><ul>";
+            self.passed.iter().for_each(|p| s += &format!("<li>{}</li>", escape(p)));
+            s += "</ul>";
+        }
+        s + "</main></html>\n"
+    }
+}
+
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
+<title>What became of the data</title><style>\
+body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#fbfaf7;margin:0}main{max-width:60rem;margin:0 auto;padding:2rem 1.25rem}\
+h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}.cards{display:flex;gap:.75rem;flex-wrap:wrap}\
+.cards div{background:#fff;border:1px solid #e4e0d6;border-radius:8px;padding:.7rem 1rem;flex:1;min-width:9rem;color:#5b6672}\
+.cards b{display:block;font-size:1.4rem;color:#1d2733}svg{width:100%;height:auto}table{border-collapse:collapse;width:100%}\
+td,th{padding:.25rem .5rem;border-bottom:1px solid #e9e5db;text-align:left;vertical-align:top;overflow-wrap:anywhere}.n{text-align:right}\
+.place{font:12.5px ui-monospace,monospace;color:#5b6672}.bad{color:#b23a48}summary{cursor:pointer;padding:.3rem 0;font-weight:600}\
+@media print{details{display:block}body{background:#fff}}</style><main>";
+
+/// Bars with their names to the left and their numbers to the right.
+fn chart(bars: &[(String, u64)], colour: &str) -> String {
+    let most = bars.iter().map(|b| b.1).max().unwrap_or(1).max(1) as f64;
+    let height = 24 * bars.len() + 4;
+    let mut s = format!("<svg viewBox='0 0 900 {height}' role=img>");
+    for (i, (name, n)) in bars.iter().enumerate() {
+        let y = 24 * i + 2;
+        let width = (*n as f64 / most * 500.0).max(if *n > 0 { 1.5 } else { 0.0 });
+        let _ = write!(
+            s,
+            "<text x=290 y={} text-anchor=end font-size=13 fill='#1d2733'>{}</text><rect x=300 y={y} width='{width:.1}' height=18 rx=2 fill='{colour}'/>\
+             <text x='{:.1}' y={} font-size=13 fill='#5b6672'>{}</text>",
+            y + 14,
+            escape(name),
+            308.0 + width,
+            y + 14,
+            number(*n)
+        );
+    }
+    s + "</svg>"
+}
+
+/// The characters of bin `i`: those whose number has `i` binary digits.
+fn range(i: usize) -> String {
+    match i {
+        0 => "0".to_owned(),
+        1 => "1".to_owned(),
+        _ => format!("{} – {}", number(1 << (i - 1)), number((1 << i) - 1)),
+    }
+}
+
+fn escape(s: &str) -> String {
+    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// `1,234,567`.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut s = String::new();
+    for (i, d) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            s.push(',');
+        }
+        s.push(d);
+    }
+    s
+}
+
+/// `4.2 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable_and_text_cannot_become_markup() {
+        assert_eq!([number(0), number(999), number(1_234_567)], ["0", "999", "1,234,567"]);
+        assert_eq!([size(12), size(4_200_000)], ["12 B", "4.2 MB"]);
+        let mut report = Report { records: 1, lengths: vec![0, 1], ..Report::default() };
+        let examples = vec![("a<b>.txt:1".to_owned(), "<script>alert(1)</script>".to_owned())];
+        report.reasons.insert(Reason::Broken.text().into(), Tally { count: 1, bytes: 0, examples });
+        let page = report.html();
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
+        assert!(report.markdown().contains("records that could not be read | 1"));
+        assert!(report.summary().contains("dropped 1"));
+    }
+}
