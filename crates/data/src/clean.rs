@@ -116,8 +116,8 @@ impl Reason {
 /// Told of each change: the reason, how many, the line within the text (from 0), and an excerpt.
 pub type Told<'a> = &'a mut dyn FnMut(Reason, usize, usize, &str);
 
-/// Cleans a text in place.
-pub fn text(settings: &Settings, text: &mut String, told: Told<'_>) {
+/// Cleans a text in place; lines are only taken from one that may be a page, not from what somebody said in a conversation.
+pub fn text(settings: &Settings, text: &mut String, page: bool, told: Told<'_>) {
     if text.contains('\r') {
         *text = text.replace("\r\n", "\n").replace('\r', "\n");
     }
@@ -149,7 +149,7 @@ pub fn text(settings: &Settings, text: &mut String, told: Told<'_>) {
         told(Reason::Control, found, 0, "");
         text.retain(|c| !invisible(c));
     }
-    if settings.boilerplate {
+    if settings.boilerplate && page {
         boilerplate(text, told);
     }
     let trimmed = text.trim_matches(|c: char| c == '\n' || c.is_whitespace());
@@ -250,7 +250,7 @@ pub fn scripts(text: &str) -> Vec<(Script, usize)> {
 }
 
 /// Words of advertising: two of them in a short line, or one that nothing else says.
-const ADVERTISING: [&str; 22] = [
+const ADVERTISING: [&str; 20] = [
     "淘宝",
     "京东",
     "红包",
@@ -265,8 +265,6 @@ const ADVERTISING: [&str; 22] = [
     "领取",
     "coupon",
     "promo code",
-    "discount",
-    "% off",
     "buy now",
     "subscribe",
     "click here",
@@ -370,8 +368,10 @@ fn edge_of_page(line: &str) -> Option<Reason> {
         return Some(Reason::Advertising);
     }
     let words: Vec<&str> = lower.split([',', '，', '|']).map(str::trim).collect();
-    let word = |w: &&str| (2..=16).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_alphanumeric());
-    if words.len() >= 4 && words.iter().all(word) && !line.contains(", ") {
+    let letter = |w: &str| w.bytes().any(|b| b.is_ascii_lowercase());
+    let word =
+        |w: &&str| (2..=16).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_alphanumeric()) && letter(w);
+    if words.len() >= 4 && lower == line && words.iter().all(word) && !line.contains(", ") {
         return Some(Reason::SearchWords);
     }
     None
@@ -382,9 +382,15 @@ fn lost_lines(line: &str) -> bool {
     if line.len() < 120 || !line.contains("  ") {
         return false;
     }
-    let gaps = line.trim().split("  ").filter(|p| !p.trim().is_empty()).count();
-    let signs = ["import ", "def ", "return ", "#include", "function ", "var ", "();", " = "];
-    gaps >= 8 && signs.iter().filter(|s| line.contains(*s)).count() >= 2
+    const BEGINNINGS: [&str; 10] =
+        ["import ", "from ", "def ", "return ", "for ", "if ", "class ", "# ", "//", "var "];
+    let parts: Vec<&str> = line.split("  ").map(str::trim).filter(|p| !p.is_empty()).collect();
+    let code = |p: &&str| {
+        BEGINNINGS.iter().any(|b| p.starts_with(b))
+            || p.contains('=')
+            || p.ends_with([')', ']', ';', '{', ':'])
+    };
+    parts.len() >= 8 && parts.iter().filter(|p| code(p)).count() * 5 >= parts.len() * 3
 }
 
 /// `【【微信】】` and the like: a word in double brackets that an editor's filter pasted over letters. What it hides is lost.
@@ -422,7 +428,7 @@ mod tests {
 
     fn cleaned(s: &str) -> (String, Vec<(Reason, usize, usize)>) {
         let (mut t, mut all) = (s.to_owned(), Vec::new());
-        text(&Settings::default(), &mut t, &mut |r, n, line, _| all.push((r, n, line)));
+        text(&Settings::default(), &mut t, true, &mut |r, n, line, _| all.push((r, n, line)));
         (t, all)
     }
 
@@ -454,6 +460,8 @@ mod tests {
             "red, green, blue, yellow",
             "Row, row, row your boat\nGently down the stream\nRow, row, row your boat",
             "let x = 1;  // wide gap",
+            "355,909,190,063",
+            "Albedo is a measure.  It has no unit.  Some import goods.  Others return home.  It is small.  It is large.  It is white.  It is black.",
         ] {
             assert_eq!(cleaned(prose), (prose.to_owned(), vec![]), "{prose}");
         }

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::cornell::Cornell;
+use crate::parse;
 use crate::pieces::Piece;
 use crate::prepare::stream;
-use crate::record::{Chat, Record};
+use crate::record::Record;
 use crate::source::{self, Error};
-use crate::{parse, pieces};
 
 /// A corpus that pupil knows by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,40 +117,15 @@ impl Corpus {
                 let records = corpus.chats().map(Record::Chat).collect();
                 Ok(Imported { records, broken: corpus.broken })
             }
-            "dailydialog" => read(path, daily_dialog),
-            _ => read(path, parse::records),
+            _ => read(path),
         }
     }
 }
 
-/// DailyDialog: a conversation on each line, `__eou__` after each turn.
-fn daily_dialog(piece: Piece) -> Vec<parse::Parsed> {
-    let pieces::Body::Text(bytes) = piece.body else { return parse::records(piece) };
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = (piece.line..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty());
-    let chat = |line: &str| -> Result<Record, String> {
-        if !line.contains("__eou__") {
-            return Err("has no __eou__: turns run together, or another file of the corpus".to_owned());
-        }
-        let turns = line.split("__eou__").map(spoken).filter(|t| !t.is_empty());
-        Ok(Record::Chat(Chat::alternating(turns)))
-    };
-    lines.map(|(n, l)| (n, chat(l))).collect()
-}
-
-/// A turn without the blanks that its tokenizer put before punctuation.
-fn spoken(turn: &str) -> String {
-    let mut out = turn.trim().to_owned();
-    for mark in [".", ",", "?", "!", ";", ":"] {
-        out = out.replace(&format!(" {mark}"), mark);
-    }
-    out.replace(" ’ ", "’").replace("  ", " ")
-}
-
-fn read(path: &Path, records: impl Fn(Piece) -> Vec<parse::Parsed> + Sync) -> Result<Imported, Error> {
+fn read(path: &Path) -> Result<Imported, Error> {
     let (files, _) = source::files(&[PathBuf::from(path)])?;
     let mut imported = Imported::default();
-    let work = |piece: Piece| (piece.file, records(piece));
+    let work = |piece: Piece| (piece.file, parse::records(piece));
     let abouts = stream(&files, 2, &|_| {}, work, |(file, all), name_of| {
         for (line, record) in all {
             match record {
@@ -172,15 +147,15 @@ fn read(path: &Path, records: impl Fn(Piece) -> Vec<parse::Parsed> + Sync) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Chat;
 
     #[test]
     fn daily_dialog_and_generic_corpora_are_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dialogues_text.txt");
-        std::fs::write(&path, "How are you ? __eou__ Fine , thanks . __eou__\nrun together\n").unwrap();
+        std::fs::write(&path, "How are you ? __eou__ Fine , thanks . __eou__\n").unwrap();
         let i = find("dailydialog").unwrap().read(&path).unwrap();
         assert_eq!(i.records, [Record::Chat(Chat::alternating(["How are you?", "Fine, thanks."]))]);
-        assert!(i.broken[0].contains(":2: has no __eou__"), "{:?}", i.broken);
         let path = dir.path().join("poems.json");
         std::fs::write(
             &path,

@@ -108,10 +108,16 @@ fn object(o: &Object) -> Result<Vec<Record>, String> {
             }
         }
     }
+    if ["choices", "endings", "context_options", "options"].iter().any(|k| o.contains_key(*k)) {
+        return Err("is a question with choices: for evaluation, not for training".to_owned());
+    }
     if let Some(text) = TEXTS.iter().find_map(|k| string(o, k)) {
         return Ok(vec![Record::Document(text.to_owned())]);
     }
-    if let Some(lines) = o.get("paragraphs").and_then(Value::as_array) {
+    let of_lines = |k: &&str| {
+        o.get(*k).and_then(Value::as_array).filter(|l| !l.is_empty() && l.iter().all(Value::is_string))
+    };
+    if let Some(lines) = ["paragraphs", "content"].iter().find_map(of_lines) {
         let heading = ["title", "rhythmic", "author"].iter().filter_map(|k| string(o, k));
         let all: Vec<&str> = heading.chain(lines.iter().filter_map(Value::as_str)).collect();
         return Ok(vec![Record::Document(all.join("\n"))]);
@@ -140,6 +146,10 @@ fn lists(list: &[Value]) -> Result<Vec<Record>, String> {
 }
 
 fn unknown(o: &Object) -> String {
+    let has = |d: &&(&str, &[&str])| d.1.len() > 1 && d.1.iter().all(|k| o.contains_key(*k));
+    if let Some((name, keys)) = DIALECTS.iter().find(has) {
+        return format!("has the keys {keys:?} of {name}, but no text in one of them");
+    }
     let keys: Vec<&str> = o.keys().map(String::as_str).take(8).collect();
     let likeness = |wanted: &[&str]| -> usize {
         let near = |w: &str| keys.iter().map(|k| likeness(k, w)).max().unwrap_or(0);
@@ -277,6 +287,26 @@ fn thread(root: &Value) -> Result<Chat, String> {
     if messages.is_empty() { Err("a tree without a reply".into()) } else { Ok(Chat { messages }) }
 }
 
+/// DailyDialog's form: a conversation on each line, `__eou__` after each turn. `None` if a text is no such thing.
+pub fn utterances(text: &str) -> Option<Vec<Chat>> {
+    let first = text.trim_start().lines().next()?;
+    if !first.trim_end().ends_with("__eou__") {
+        return None;
+    }
+    let chat = |line: &str| Chat::alternating(line.split("__eou__").map(spoken).filter(|t| !t.is_empty()));
+    let chats = text.lines().filter(|l| l.contains("__eou__")).map(chat);
+    Some(chats.filter(|c| c.messages.len() > 1).collect())
+}
+
+/// A turn without the blanks that its tokenizer put before punctuation.
+fn spoken(turn: &str) -> String {
+    let mut out = turn.trim().to_owned();
+    for mark in [".", ",", "?", "!", ";", ":"] {
+        out = out.replace(&format!(" {mark}"), mark);
+    }
+    out.replace(" ’ ", "’").replace("  ", " ")
+}
+
 /// Names at the beginning of a line that mark a turn of plain text.
 const LABELS: [(&str, &str); 14] = [
     ("human", "user"),
@@ -398,6 +428,13 @@ mod tests {
         let e = records(&json!({"messages": [{"role": "wizard", "content": "hi"}]})).unwrap_err();
         assert!(e.contains("wizard"), "{e}");
         assert!(records(&json!(3)).unwrap_err().contains("a number"));
+    }
+
+    #[test]
+    fn utterances_are_conversations() {
+        let chats = utterances("How are you ? __eou__ Fine , thanks . __eou__\nalone __eou__\n").unwrap();
+        assert_eq!(chats, [Chat::alternating(["How are you?", "Fine, thanks."])]);
+        assert_eq!(utterances("prose"), None);
     }
 
     #[test]

@@ -92,7 +92,13 @@ pub fn detect(head: &[u8], whole: bool) -> Option<Detected> {
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(head, whole);
-    found(Charset::Other(detector.guess(None, Utf8Detection::Deny)), 0)
+    let guess = detector.guess(None, Utf8Detection::Deny);
+    // A few bytes, each alone among ASCII, are the quotes and accents of a Western text, whatever else they could be.
+    let foreign = |b: &&u8| **b >= 0x80;
+    let (all, runs) =
+        (head.iter().filter(foreign).count(), head.split(|b| *b < 0x80).filter(|r| !r.is_empty()).count());
+    let western = all * 200 < head.len() && all * 2 < runs * 3;
+    found(Charset::Other(if western { encoding_rs::WINDOWS_1252 } else { guess }), 0)
 }
 
 /// Decodes a stream, piece by piece, to UTF-8.
@@ -191,6 +197,13 @@ mod tests {
                 assert_eq!(decoded(&bytes, step), (text.to_owned(), name), "{name} in pieces of {step}");
             }
         }
+    }
+
+    #[test]
+    fn a_few_quotes_among_ascii_are_western() {
+        let mut bytes = "My fellow citizens, the state of the union is good. ".repeat(40).into_bytes();
+        bytes.extend_from_slice(b"America\x92s people, \x93free\x94 and $5\xa2.");
+        assert_eq!(detect(&bytes, true).unwrap().charset.name(), "windows-1252");
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub struct Index {
     threshold: f64,
     /// The first text of each band.
     bands: FxHashMap<u64, u32>,
-    minima: Vec<Box<[u16; BINS]>>,
+    minima: Vec<[u16; BINS]>,
 }
 
 impl Index {
@@ -120,7 +120,7 @@ impl Index {
         for b in sketch.bands {
             self.bands.entry(b).or_insert(id);
         }
-        self.minima.push(sketch.minima);
+        self.minima.push(*sketch.minima);
         false
     }
 }

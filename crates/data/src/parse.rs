@@ -25,12 +25,10 @@ pub fn records(piece: Piece) -> Vec<Parsed> {
             Err(why) => all.push((piece.line, Err(why))),
         },
         Body::Lines(bytes) => {
-            let mut line = piece.line;
-            for l in bytes.split(|b| *b == b'\n') {
+            for (line, l) in (piece.line..).zip(bytes.split(|b| *b == b'\n')) {
                 if !l.trim_ascii().is_empty() {
                     value(l, line, &mut all);
                 }
-                line += 1;
             }
         }
         Body::Values(values) => values.iter().for_each(|(line, v)| value(v, *line, &mut all)),
@@ -96,6 +94,15 @@ fn push(records: Result<Vec<Record>, String>, line: u64, all: &mut Vec<Parsed>) 
 
 /// The documents of a text: between borders, long ones in parts.
 fn texts(text: &str, first: u64, all: &mut Vec<Parsed>) {
+    if let Some(chats) = dialect::utterances(text) {
+        all.extend(chats.into_iter().map(|c| (first, Ok(Record::Chat(c)))));
+        return;
+    }
+    if text.lines().next().is_some_and(|l| l.matches(" +++$+++ ").count() >= 3) {
+        let why = "is a file of the Cornell Movie-Dialogs Corpus: `pupil data import cornell` reads it";
+        all.push((first, Err(why.to_owned())));
+        return;
+    }
     let (mut line, mut add) = (first, |line: u64, text: String| {
         let record = match dialect::transcript(&text) {
             Some(messages) => Record::Chat(Chat { messages }),

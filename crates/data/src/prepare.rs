@@ -219,8 +219,9 @@ fn work(piece: Piece, settings: &Settings) -> Worked {
 fn clean_record(mut record: Record, line: u64, settings: &Settings, w: &mut Worked) {
     let before: usize = record.texts_mut().iter().map(|t| t.len()).sum();
     w.bytes += before as u64;
+    let page = matches!(record, Record::Document(_));
     for text in record.texts_mut() {
-        clean::text(&settings.clean, text, &mut |reason, count, at, what| {
+        clean::text(&settings.clean, text, page, &mut |reason, count, at, what| {
             let (line, excerpt) = (line + at as u64, excerpt(what));
             w.notes.push(Note { reason, count: count as u64, line, bytes: what.len() as u64, excerpt });
         });

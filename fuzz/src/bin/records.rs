@@ -16,9 +16,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for (_, record) in all.into_iter().flat_map(parse::records) {
         let Ok(mut record) = record else { continue };
         for text in record.texts_mut() {
-            clean::text(&settings, text, &mut |_, _, _, _| {});
+            clean::text(&settings, text, true, &mut |_, _, _, _| {});
             let once = text.clone();
-            clean::text(&settings, text, &mut |_, _, _, _| {});
+            clean::text(&settings, text, true, &mut |_, _, _, _| {});
             assert_eq!(*text, once, "cleaning twice is cleaning once");
         }
         let plain = record.plain();
