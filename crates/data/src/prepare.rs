@@ -747,7 +747,7 @@ mod tests {
         let (input, out) = (dir.path().join("in"), dir.path().join("out"));
         write(&input, &[("a.txt", "2 1 3 1 2 1 1 2 1 1")]);
         write(&out, &[("precious.txt", "mine")]);
-        let e = prepare(&[input.clone()], &out, &Settings::default(), &|_, _| {}).unwrap_err().to_string();
+        let e = prepare(std::slice::from_ref(&input), &out, &Settings::default(), &|_, _| {}).unwrap_err().to_string();
         assert!(e.contains("not empty"), "{e}");
         let e = prepare(&[input], &dir.path().join("new"), &Settings::default(), &|_, _| {})
             .unwrap_err()

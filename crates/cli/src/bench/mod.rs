@@ -2,6 +2,7 @@
 
 mod attention;
 mod curve;
+mod encode;
 mod matmul;
 mod shakespeare;
 mod train;
@@ -17,6 +18,8 @@ pub(crate) enum Bench {
     Matmul(matmul::Arguments),
     /// Causal attention, forward and backward, counting causal work only.
     Attention(attention::Arguments),
+    /// Megabytes of text per second into ids, on one thread and on all.
+    Encode(encode::Arguments),
     /// Character-level Tiny Shakespeare until a validation loss is reached.
     Shakespeare(shakespeare::Arguments),
     /// Losses on weights and batches that another program prepared and learned from.
@@ -28,6 +31,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Train(a) => train::run(&a),
         Bench::Matmul(a) => matmul::run(&a),
         Bench::Attention(a) => attention::run(&a),
+        Bench::Encode(a) => encode::run(&a),
         Bench::Shakespeare(a) => shakespeare::run(&a),
         Bench::Curve(a) => curve::run(&a),
     }
