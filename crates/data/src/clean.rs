@@ -121,19 +121,6 @@ pub fn text(settings: &Settings, text: &mut String, page: bool, told: Told<'_>) 
     if text.contains('\r') {
         *text = text.replace("\r\n", "\n").replace('\r', "\n");
     }
-    if !text.is_ascii() {
-        let replaced = text.matches('\u{fffd}').count();
-        if replaced > 0 {
-            told(Reason::Replaced, replaced, 0, "");
-        }
-        if settings.normalise && is_nfc_quick(text.chars()) != IsNormalized::Yes {
-            let normal: String = text.nfc().collect();
-            if normal != *text {
-                told(Reason::Normalised, 1, 0, "");
-                *text = normal;
-            }
-        }
-    }
     let invisible = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')
             || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}' | '\u{fff9}'..='\u{fffb}')
@@ -148,6 +135,20 @@ pub fn text(settings: &Settings, text: &mut String, page: bool, told: Told<'_>) 
     if found > 0 {
         told(Reason::Control, found, 0, "");
         text.retain(|c| !invisible(c));
+    }
+    // After what is invisible is gone, because it may have kept marks apart that now have an order.
+    if !text.is_ascii() {
+        let replaced = text.matches('\u{fffd}').count();
+        if replaced > 0 {
+            told(Reason::Replaced, replaced, 0, "");
+        }
+        if settings.normalise && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+            let normal: String = text.nfc().collect();
+            if normal != *text {
+                told(Reason::Normalised, 1, 0, "");
+                *text = normal;
+            }
+        }
     }
     if settings.boilerplate && page {
         boilerplate(text, told);
@@ -436,8 +437,11 @@ mod tests {
     fn characters_are_normalised_and_invisible_ones_removed() {
         assert_eq!(
             cleaned("e\u{301}te\u{301}\r\nb\u{200b}c\0\u{7}"),
-            ("été\nbc".into(), vec![(Reason::Normalised, 1, 0), (Reason::Control, 3, 0)])
+            ("été\nbc".into(), vec![(Reason::Control, 3, 0), (Reason::Normalised, 1, 0)])
         );
+        // A control character between marks of two classes.
+        let (once, _) = cleaned("ه\u{652}\0\u{64d}");
+        assert_eq!(cleaned(&once), (once.clone(), vec![]));
         assert_eq!(cleaned("\n\n  indented verse\n  more\n\n").0, "  indented verse\n  more");
         assert_eq!(cleaned("👩‍👩‍👧 नमस्ते\ttab").0, "👩‍👩‍👧 नमस्ते\ttab");
     }

@@ -56,7 +56,7 @@ impl Default for Settings {
 }
 
 /// Examples of each reason that a report keeps.
-const EXAMPLES: usize = 12;
+const EXAMPLES: usize = 100;
 /// Characters of an example.
 const EXCERPT: usize = 160;
 
@@ -747,7 +747,9 @@ mod tests {
         let (input, out) = (dir.path().join("in"), dir.path().join("out"));
         write(&input, &[("a.txt", "2 1 3 1 2 1 1 2 1 1")]);
         write(&out, &[("precious.txt", "mine")]);
-        let e = prepare(std::slice::from_ref(&input), &out, &Settings::default(), &|_, _| {}).unwrap_err().to_string();
+        let e = prepare(std::slice::from_ref(&input), &out, &Settings::default(), &|_, _| {})
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("not empty"), "{e}");
         let e = prepare(&[input], &dir.path().join("new"), &Settings::default(), &|_, _| {})
             .unwrap_err()

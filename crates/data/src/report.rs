@@ -222,8 +222,8 @@ body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#fbfaf7;margin:
 h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}.cards{display:flex;gap:.75rem;flex-wrap:wrap}\
 .cards div{background:#fff;border:1px solid #e4e0d6;border-radius:8px;padding:.7rem 1rem;flex:1;min-width:9rem;color:#5b6672}\
 .cards b{display:block;font-size:1.4rem;color:#1d2733}svg{width:100%;height:auto}table{border-collapse:collapse;width:100%}\
-td,th{padding:.25rem .5rem;border-bottom:1px solid #e9e5db;text-align:left;vertical-align:top;overflow-wrap:anywhere}.n{text-align:right}\
-.place{font:12.5px ui-monospace,monospace;color:#5b6672}.bad{color:#b23a48}summary{cursor:pointer;padding:.3rem 0;font-weight:600}\
+th{white-space:nowrap}td,th{padding:.25rem .5rem;border-bottom:1px solid #e9e5db;text-align:left;vertical-align:top;overflow-wrap:anywhere}.n{text-align:right}\
+.place{width:28%;font:12.5px ui-monospace,monospace;color:#5b6672}.bad{color:#b23a48}summary{cursor:pointer;padding:.3rem 0;font-weight:600}\
 @media print{details{display:block}body{background:#fff}}</style><main>";
 
 /// Bars with their names to the left and their numbers to the right.
