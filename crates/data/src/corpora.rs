@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::cornell::Cornell;
 use crate::parse;
 use crate::pieces::Piece;
-use crate::prepare::stream;
 use crate::record::Record;
 use crate::source::{self, Error};
+use crate::stream::stream;
 
 /// A corpus that pupil knows by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::parse;
-use crate::prepare::stream;
 use crate::record::{Chat, Record};
 use crate::source::{self, Error};
+use crate::stream::stream;
 
 /// What some files hold.
 #[derive(Clone, Debug, Default)]

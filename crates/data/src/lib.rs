@@ -22,6 +22,7 @@ pub mod rows;
 pub mod shards;
 pub mod source;
 pub mod starter;
+mod stream;
 
 pub use documents::{Corpus, read};
 pub use record::{Chat, Turn};

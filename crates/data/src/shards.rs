@@ -12,9 +12,9 @@ use pupil_tokenizer::{Encoder, Tokenizer};
 
 use crate::parse;
 use crate::pieces::Piece;
-use crate::prepare::stream;
 use crate::record::Record;
 use crate::source::{Error, File};
+use crate::stream::stream;
 
 const MAGIC: &[u8; 8] = b"PUPILTOK";
 const VERSION: u32 = 1;
