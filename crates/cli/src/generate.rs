@@ -54,8 +54,9 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
 pub(crate) enum Debug {
     /// Ids of the texts in a JSON array on standard input, as JSON.
     Ids {
-        #[command(flatten)]
-        model: Choice,
+        /// A tokenizer.json, or a directory with one.
+        #[arg(short, long, visible_alias = "tokenizer")]
+        model: std::path::PathBuf,
     },
     /// Scores of every next token after each of the given ids, as JSON.
     Logits {
@@ -70,9 +71,9 @@ pub(crate) enum Debug {
 pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
     let (model, ids) = match d {
         Debug::Ids { model } => {
-            let m = model.open()?;
+            let tokenizer = crate::tokenizer::read(model)?;
             let texts: Vec<String> = serde_json::from_reader(std::io::stdin().lock())?;
-            let ids: Vec<Vec<u32>> = texts.iter().map(|t| m.tokenizer.encode(t)).collect();
+            let ids: Vec<Vec<u32>> = texts.iter().map(|t| tokenizer.encode(t)).collect();
             println!("{}", serde_json::to_string(&ids)?);
             return Ok(());
         }

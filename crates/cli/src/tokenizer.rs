@@ -84,7 +84,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Tokenizer> {
+/// A tokenizer from its file, or from a directory that holds it.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Tokenizer> {
     let candidates = [path.to_owned(), path.join("tokenizer.json"), path.join("model/tokenizer.json")];
     let file = candidates.iter().find(|p| p.is_file()).unwrap_or(&candidates[0]);
     read_tokenizer(file)

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rustc_hash::FxHashMap;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::Split;
 
@@ -22,6 +23,18 @@ pub struct Tokenizer {
     bytes: Vec<u32>,
     specials: Vec<(String, u32)>,
     split: Split,
+    variant: Variant,
+    /// The id of each token's bytes, for [`Variant::ignore_merges`].
+    whole: FxHashMap<Vec<u8>, u32>,
+}
+
+/// What families do beyond plain byte-level BPE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Variant {
+    /// A word that is a token is that token, whatever the merges say (Llama 3).
+    pub ignore_merges: bool,
+    /// Text is brought into Unicode's normal form C first (Qwen), so decoding gives the normal form.
+    pub normalise: bool,
 }
 
 impl Tokenizer {
@@ -58,13 +71,36 @@ impl Tokenizer {
         if let Some((name, id)) = specials.iter().find(|s| s.1 as usize >= tokens.len()) {
             return Err(format!("special token {name} has id {id}, the vocabulary {} ids", tokens.len()));
         }
-        Ok(Tokenizer { bytes: bytes?, merges, ranks, specials, tokens, split: Split::default() })
+        Ok(Tokenizer {
+            bytes: bytes?,
+            merges,
+            ranks,
+            specials,
+            tokens,
+            split: Split::default(),
+            variant: Variant::default(),
+            whole: FxHashMap::default(),
+        })
     }
 
     /// The same tokenizer with another way to cut text into words.
     #[must_use]
     pub fn with_split(self, split: Split) -> Tokenizer {
         Tokenizer { split, ..self }
+    }
+
+    /// The same tokenizer as another family uses it.
+    #[must_use]
+    pub fn with_variant(self, variant: Variant) -> Tokenizer {
+        let ordinary =
+            (0u32..).zip(&self.tokens).filter(|(id, _)| variant.ignore_merges && !self.is_special(*id));
+        let whole = ordinary.map(|(id, t)| (t.clone(), id)).collect();
+        Tokenizer { variant, whole, ..self }
+    }
+
+    /// What it does beyond plain byte-level BPE.
+    pub fn variant(&self) -> Variant {
+        self.variant
     }
 
     /// How text is cut into words.
@@ -150,6 +186,10 @@ impl Tokenizer {
     }
 
     fn word(&self, word: &[u8], ids: &mut Vec<u32>) {
+        if let Some(id) = self.whole.get(word) {
+            ids.push(*id);
+            return;
+        }
         let begin = ids.len();
         ids.extend(word.iter().map(|&b| self.bytes[b as usize]));
         if word.len() <= SHORT { self.merge_short(ids, begin) } else { self.merge_long(ids, begin) }
@@ -215,7 +255,7 @@ const REMEMBERED: usize = 1 << 17;
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     /// Of each word where its ids lie, and how many there are.
-    words: FxHashMap<Key, (u32, u32)>,
+    known: FxHashMap<Key, (u32, u32)>,
     ids: Vec<u32>,
 }
 
@@ -235,25 +275,33 @@ fn key(word: &[u8]) -> Option<Key> {
 impl<'a> Encoder<'a> {
     /// An encoder that remembers nothing yet.
     pub fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
-        Encoder { tokenizer, words: FxHashMap::default(), ids: Vec::new() }
+        Encoder { tokenizer, known: FxHashMap::default(), ids: Vec::new() }
     }
 
     /// Appends the ids of a text.
     pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
+        if self.tokenizer.variant.normalise && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+            self.words(&text.nfc().collect::<String>(), ids);
+        } else {
+            self.words(text, ids);
+        }
+    }
+
+    fn words(&mut self, text: &str, ids: &mut Vec<u32>) {
         ids.reserve(text.len() / 4);
         for word in self.tokenizer.split.words(text).map(str::as_bytes) {
             let key = key(word);
-            if let Some((begin, n)) = key.and_then(|k| self.words.get(&k)) {
+            if let Some((begin, n)) = key.and_then(|k| self.known.get(&k)) {
                 ids.extend_from_slice(&self.ids[*begin as usize..(begin + n) as usize]);
                 continue;
             }
             let begin = ids.len();
             self.tokenizer.word(word, ids);
             if let Some(key) = key
-                && self.words.len() < REMEMBERED
+                && self.known.len() < REMEMBERED
             {
                 let made = &ids[begin..];
-                self.words.insert(key, (self.ids.len() as u32, made.len() as u32));
+                self.known.insert(key, (self.ids.len() as u32, made.len() as u32));
                 self.ids.extend_from_slice(made);
             }
         }
@@ -342,6 +390,22 @@ mod tests {
             t.merge_long(&mut b, 0);
             assert_eq!(a, b, "{:?}", String::from_utf8_lossy(&word));
         }
+    }
+
+    #[test]
+    fn families_differ_in_whole_words_and_normal_forms() {
+        // Merges that cannot reach their own token "abc": b and c join first.
+        let bytes = (0..=255u8).map(|b| vec![b]);
+        let tokens: Vec<Vec<u8>> = bytes.chain([b"bc".to_vec(), b"ab".to_vec(), b"abc".to_vec()]).collect();
+        let pair = |a: u8, b: u8| (u32::from(a), u32::from(b));
+        let t =
+            Tokenizer::new(tokens, vec![pair(b'b', b'c'), pair(b'a', b'b'), (257, u32::from(b'c'))], vec![])
+                .unwrap();
+        assert_eq!(t.encode("abc"), [u32::from(b'a'), 256]);
+        let whole = t.clone().with_variant(Variant { ignore_merges: true, normalise: false });
+        assert_eq!(whole.encode("abc abc"), [258, 32, 97, 256]);
+        let normal = t.with_variant(Variant { ignore_merges: false, normalise: true });
+        assert_eq!(normal.decode(&normal.encode("e\u{301}")), "é");
     }
 
     #[test]

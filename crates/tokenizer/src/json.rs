@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 
-use crate::{Split, Tokenizer};
+use crate::{Split, Tokenizer, Variant};
 
 /// What is wrong with a `tokenizer.json`, and where.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +67,12 @@ impl Tokenizer {
                 {"type": "Split", "pattern": {"Regex": other.pattern()}, "behavior": "Isolated", "invert": false},
                 level(false)]}),
         };
+        let normalizer = if self.variant().normalise { json!({"type": "NFC"}) } else { Value::Null };
         let whole = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
             "pre_tokenizer": words, "post_processor": null, "decoder": level(true),
             "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": self.variant().ignore_merges,
                       "vocab": vocab, "merges": merges},
         });
         format!("{whole:#}\n")
@@ -92,16 +93,20 @@ impl Tokenizer {
             Err(field(path, format!("is {shown}; pupil reads byte-level BPE in GPT-2's form")))
         };
         expect("/model/type", &[json!("BPE"), Value::Null])?;
-        expect("/normalizer", &[Value::Null])?;
+        expect("/normalizer/type", &[Value::Null, json!("NFC")])?;
         for (path, plain) in [
             ("/model/dropout", Value::Null),
             ("/model/continuing_subword_prefix", json!("")),
             ("/model/end_of_word_suffix", json!("")),
             ("/model/byte_fallback", json!(false)),
-            ("/model/ignore_merges", json!(false)),
         ] {
             expect(path, &[Value::Null, plain])?;
         }
+        expect("/model/ignore_merges", &[Value::Null, json!(false), json!(true)])?;
+        let variant = Variant {
+            ignore_merges: root.pointer("/model/ignore_merges") == Some(&json!(true)),
+            normalise: root.pointer("/normalizer/type").is_some(),
+        };
         let split = if root.pointer("/pre_tokenizer/type") == Some(&json!("Sequence")) {
             let at = "/pre_tokenizer/pretokenizers";
             expect(&format!("{at}/0/type"), &[json!("Split")])?;
@@ -168,7 +173,7 @@ impl Tokenizer {
         let tokens = tokens.ok_or_else(|| field("/model/vocab", "leaves gaps between its ids"))?;
         let merges = read_merges(&root, vocab)?;
         Tokenizer::new(tokens, merges, specials)
-            .map(|t| t.with_split(split))
+            .map(|t| t.with_split(split).with_variant(variant))
             .map_err(|e| field("/model", format!("does not fit together: {e}")))
     }
 }
@@ -215,8 +220,9 @@ mod tests {
     #[test]
     fn every_way_to_split_is_written_and_read_back() {
         for split in Split::ALL {
-            let t = train(["ab ab"; 3], 260, &["<s>"]).with_split(split);
-            assert_eq!(Tokenizer::from_json(&t.to_json()).unwrap().split(), split);
+            let variant = Variant { ignore_merges: split == Split::Llama3, normalise: split == Split::Qwen2 };
+            let t = train(["ab ab"; 3], 260, &["<s>"]).with_split(split).with_variant(variant);
+            assert_eq!(Tokenizer::from_json(&t.to_json()).unwrap(), t);
         }
         let other = train(["ab"], 256, &[]).with_split(Split::Llama3).to_json().replace("{1,3}", "{1,4}");
         assert!(Tokenizer::from_json(&other).unwrap_err().to_string().contains("llama3"));
@@ -234,7 +240,7 @@ mod tests {
         };
         check("/model/type", json!("WordPiece"));
         check("/pre_tokenizer/type", json!("Metaspace"));
-        check("/normalizer", json!({"type": "NFC"}));
+        check("/normalizer", json!({"type": "Lowercase"}));
         check("/model/vocab/a", json!(900_000_000_000u64));
         check("/model/vocab/b", json!(0));
         check("/model/merges/0", json!(["a", "zz"]));

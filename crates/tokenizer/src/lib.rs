@@ -9,7 +9,7 @@ mod json;
 mod split;
 mod train;
 
-pub use bpe::{Decoder, Encoder, Tokenizer};
+pub use bpe::{Decoder, Encoder, Tokenizer, Variant};
 pub use json::Error;
 pub use split::Split;
 pub use train::{Training, train};

@@ -46,8 +46,10 @@ impl Split {
     pub fn pattern(self) -> &'static str {
         match self {
             Split::Gpt2 => r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+            // tiktoken's own spelling has possessive repeats and `$`, which mean other things to the engine of Hugging Face's tokenizers;
+            // this one means the same to both.
             Split::Cl100k => {
-                r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+                r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+\z|\s*[\r\n]|\s+(?!\S)|\s"
             }
             Split::O200k => concat!(
                 r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
@@ -228,7 +230,7 @@ impl Scan<'_> {
         (end > begin).then(|| end + self.bytes[end..].iter().take_while(more).count())
     }
 
-    /// `\s*[\r\n]+|\s+(?!\S)|\s+`; with `to_the_end`, `\s++$` before it.
+    /// `\s*[\r\n]+|\s+(?!\S)|\s+`; with `to_the_end`, `\s+\z` before it.
     fn spaces(&self, at: usize, to_the_end: bool) -> usize {
         let end = self.run(at, |c| c & SPACE != 0);
         if to_the_end && end == self.bytes.len() {
@@ -344,6 +346,16 @@ mod tests {
                 let expected: Vec<&str> = regex.find_iter(text).map(|m| m.unwrap().as_str()).collect();
                 assert_eq!(split.words(text).collect::<Vec<_>>(), expected, "{split:?} {text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn tiktokens_spelling_of_cl100k_gives_the_same_words() {
+        let original = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
+        let regex = fancy_regex::Regex::new(original).unwrap();
+        for text in ["It's 2026; 12345 a  b\n\n  c \n", "x  \n  ", "!!\r\n..  ", " \t\n", "a\n \n  \nb"] {
+            let expected: Vec<&str> = regex.find_iter(text).map(|m| m.unwrap().as_str()).collect();
+            assert_eq!(Split::Cl100k.words(text).collect::<Vec<_>>(), expected, "{text:?}");
         }
     }
 }
