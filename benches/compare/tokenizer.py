@@ -82,7 +82,7 @@ with tempfile.TemporaryDirectory() as folder:
 
     encode = {"pupil, all threads": [], "pupil, one thread": [], "tokenizers, all threads": [], "tiktoken, one thread": []}
     for _ in range(arguments.rounds):
-        command = [arguments.pupil, "bench", "encode", arguments.text, "-t", mine, "--rounds", "1", "--ids", raw]
+        command = [arguments.pupil, "bench", "encode", arguments.text, "--tokenizer", mine, "--rounds", "1", "--ids", raw]
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         encode["pupil, all threads"].append(result["all_threads_mb_s"])
         encode["pupil, one thread"].append(result["one_thread_mb_s"])

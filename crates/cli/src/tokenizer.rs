@@ -47,7 +47,7 @@ pub(crate) struct Train {
 #[derive(clap::Args)]
 pub(crate) struct Encode {
     /// A tokenizer.json, or a directory with one.
-    #[arg(short, long)]
+    #[arg(long)]
     tokenizer: PathBuf,
     /// A file; without it standard input.
     file: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub(crate) struct Encode {
 #[derive(clap::Args)]
 pub(crate) struct Decode {
     /// A tokenizer.json, or a directory with one.
-    #[arg(short, long)]
+    #[arg(long)]
     tokenizer: PathBuf,
     /// Ids; without them those of standard input.
     ids: Vec<u32>,
@@ -65,7 +65,7 @@ pub(crate) struct Decode {
 #[derive(clap::Args)]
 pub(crate) struct Report {
     /// tokenizer.json files, or directories with one, to hold against each other.
-    #[arg(short, long, required = true, num_args = 1..)]
+    #[arg(long, required = true, num_args = 1..)]
     tokenizer: Vec<PathBuf>,
     /// Files, folders or archives to measure on.
     #[arg(required = true)]

@@ -30,8 +30,8 @@ fn mistakes_are_named_and_have_their_exit_codes() {
     std::fs::write(d.join("empty.txt"), "").unwrap();
     std::fs::write(d.join("binary.txt"), [0, 1, 2]).unwrap();
     std::fs::write(d.join("good.txt"), "a few words to learn from. ".repeat(200)).unwrap();
-    check(d, "pretrain --data empty.txt --out r --steps 2", 3, &["empty.txt", "is empty", "UTF-8"]);
-    check(d, "pretrain --data binary.txt --out r --steps 2", 3, &["binary.txt", "NUL"]);
+    check(d, "pretrain --data empty.txt --out r --steps 2", 3, &["empty.txt", "is empty", "expected text"]);
+    check(d, "pretrain --data binary.txt --out r --steps 2", 3, &["binary.txt", "is binary"]);
     check(d, "pretrain --data absent.txt --out r --steps 2", 3, &["absent.txt"]);
     check(d, "pretrain --data good.txt --out r --steps 0", 2, &["--steps 0"]);
     check(
@@ -82,4 +82,83 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     let said = check(d, "chat -m chat --temp 0 -p hi", 0, &[]);
     assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "hello there");
     check(d, "generate -m run --temp 0 --max-new 8 -p three", 0, &[]);
+}
+
+#[test]
+fn a_folder_of_ten_kinds_is_prepared_and_learned_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let folder = d.join("in");
+    std::fs::create_dir(&folder).unwrap();
+    let story = |n: usize| -> String {
+        let letter = |k: usize| char::from(b'a' + (k % 26) as u8);
+        let word = |k: usize| format!("{}{}{}o ", letter(k), letter(k / 7), letter(k / 31));
+        (0..40).map(|i| word(n * 7919 + i * i * 31 + i)).collect::<String>() + "end."
+    };
+    let gb = b"\xbb\xb0\xcb\xb5\xcc\xec\xcf\xc2\xb4\xf3\xca\xc6\xa3\xac\xb7\xd6\xbe\xc3\xb1\xd8\xba\xcf\xa3\xac\xba\xcf\xbe\xc3\xb1\xd8\xb7\xd6\xa1\xa3";
+    let files: [(&str, Vec<u8>); 10] = [
+        ("a.txt", format!("{}\n<|endoftext|>\n{}", story(1), story(2)).into()),
+        ("b.md", format!("# Title\n\n{}", story(3)).into()),
+        ("c.html", format!("<p>{}</p><script>bad()</script><p>Copyright © me</p>", story(4)).into()),
+        (
+            "d.jsonl",
+            format!("{{\"text\":\"{}\"}}\n{{broken\n{{\"text\":\"{}\"}}\n", story(5), story(1)).into(),
+        ),
+        (
+            "e.json",
+            format!("[{{\"instruction\":\"say\",\"input\":\"\",\"output\":\"{}\"}}]", story(6)).into(),
+        ),
+        ("f.csv", b"\xef\xbb\xbfquestion,answer\n\"who, you?\",\"a \"\"bot\"\"\"\n".to_vec()),
+        ("g.tsv", b"hello there\thello yourself\n".to_vec()),
+        ("h-gb18030.txt", gb.repeat(4)),
+        ("i.zip", b"PK\x03\x04 not whole".to_vec()),
+        ("j.bin", vec![0, 159, 0, 3, 0, 0, 1, 2, 3]),
+    ];
+    for (name, bytes) in &files {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let words =
+        ["1: records that could not be read", "1: exact duplicates", "i.zip", "j.bin", "1 in GB18030"];
+    check(d, "data prepare in --out clean --vocab 300 --validation 100 --lenient", 0, &words);
+    let report = std::fs::read_to_string(d.join("clean/report.md")).unwrap();
+    assert!(report.contains("d.jsonl:2") && report.contains("Copyright © me"), "{report}");
+    let all: String = ["train-documents", "validation-documents", "train-chats", "validation-chats"]
+        .map(|n| std::fs::read_to_string(d.join(format!("clean/{n}.jsonl"))).unwrap_or_default())
+        .concat();
+    assert!(all.contains("话说天下大势") && all.contains("a \\\"bot\\\"") && !all.contains("bad()"), "{all}");
+    check(d, &format!("pretrain --data clean --out r --steps 2 {TINY}"), 0, &["ids from", "train.tokens"]);
+    check(d, "data prepare in --out strict --strict", 3, &["d.jsonl", "line 2"]);
+    check(d, "data prepare in --out x --shard 3/2", 2, &["--shard 3/2"]);
+    check(d, "data prepare absent --out x", 3, &["absent"]);
+    for part in 1..=2 {
+        check(
+            d,
+            &format!("data prepare in --out p{part} --shard {part}/2 --validation 100 --lenient"),
+            0,
+            &[],
+        );
+    }
+    check(d, "data merge p1 p2 --out merged --validation 100", 0, &["exact duplicates"]);
+    for name in ["train-documents.jsonl", "train-chats.jsonl"] {
+        let read = |dir: &str| std::fs::read(d.join(dir).join(name)).unwrap();
+        assert!(read("clean") == read("merged"), "{name}");
+    }
+    check(d, "data import cornell", 0, &["published at", "licence"]);
+    check(d, "data import nothing", 2, &["cornell", "gsm8k"]);
+}
+
+#[test]
+fn a_tokenizer_is_trained_shown_and_round_trips() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("text.txt"), "one two three 你好世界 four. ".repeat(200)).unwrap();
+    check(d, "tokenizer train text.txt --vocab 300 --split qwen2 --out t.json", 0, &["tokens from"]);
+    let ids = check(d, "tokenizer encode --tokenizer t.json text.txt", 0, &[]).stdout;
+    let ids = String::from_utf8(ids).unwrap();
+    let back = check(d, &format!("tokenizer decode --tokenizer t.json {ids}"), 0, &[]).stdout;
+    assert_eq!(back, std::fs::read(d.join("text.txt")).unwrap());
+    check(d, "tokenizer decode --tokenizer t.json 300", 2, &["id 300"]);
+    check(d, "tokenizer train text.txt --vocab 9 --out t.json", 2, &["--vocab 9"]);
+    check(d, "tokenizer train text.txt --split words --out t.json", 2, &["llama3"]);
+    check(d, "tokenizer report --tokenizer t.json -- text.txt", 0, &["bytes per token", "Latin", "two"]);
 }

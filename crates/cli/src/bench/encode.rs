@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     /// A text file; documents are separated by blank lines.
     file: PathBuf,
     /// A tokenizer.json.
-    #[arg(short, long)]
+    #[arg(long)]
     tokenizer: PathBuf,
     /// Times that it is encoded; the median counts.
     #[arg(long, default_value_t = 3)]
