@@ -420,10 +420,22 @@ mod tests {
     }
 
     #[test]
-    fn a_megabyte_of_one_letter_is_no_trouble() {
-        let t = sample();
-        let ids = t.encode(&"a".repeat(1 << 20));
-        assert_eq!(ids.iter().map(|&id| t.bytes(id).unwrap().len()).sum::<usize>(), 1 << 20);
+    fn a_megabyte_without_a_break_is_no_trouble() {
+        let mut state = 1u32;
+        let mut letter = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (state >> 24) as u8 % 26)
+        };
+        let random: String = (0..1 << 20).map(|_| letter()).collect();
+        let pieces = ["a", "_", "一", " ", "\u{301}", "\n", "'"].map(|c| c.repeat((1 << 20) / c.len()));
+        for text in pieces.iter().chain([&random]) {
+            for split in [Split::Gpt2, Split::O200k] {
+                let t = sample().with_split(split);
+                let ids = t.encode(text);
+                let bytes: Vec<u8> = ids.iter().flat_map(|&id| t.bytes(id).unwrap().to_vec()).collect();
+                assert!(bytes == text.as_bytes(), "{split:?} {:?}", &text[..8]);
+            }
+        }
     }
 
     #[test]

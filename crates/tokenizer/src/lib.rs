@@ -8,8 +8,10 @@ mod bpe;
 mod json;
 mod split;
 mod train;
+pub mod word_level;
 
 pub use bpe::{Decoder, Encoder, Tokenizer, Variant};
 pub use json::Error;
 pub use split::Split;
 pub use train::{Training, train};
+pub use word_level::WordLevel;
