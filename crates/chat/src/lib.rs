@@ -4,8 +4,12 @@
 //! encoded as plain characters. Learned are the assistant's words and the token that ends its turn, nothing else.
 #![forbid(unsafe_code)]
 
+mod template;
+
 use pupil_tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
+
+pub use template::{Template, TemplateError};
 
 /// Ends a document.
 pub const END_OF_TEXT: &str = "<|endoftext|>";

@@ -28,6 +28,9 @@ impl Default for Settings {
     }
 }
 
+/// A word, how often it was seen, and in how many texts.
+type Seen = (String, u64, u64);
+
 /// A vocabulary of words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WordLevel {
@@ -36,7 +39,7 @@ pub struct WordLevel {
     words: Vec<String>,
     index: FxHashMap<String, u32>,
     /// How often each word was seen, and in how many texts; in order of first appearance.
-    counts: Vec<(String, u64, u64)>,
+    counts: Vec<Seen>,
     documents: u64,
 }
 
@@ -72,7 +75,7 @@ impl WordLevel {
 
     /// Gives the words their indices.
     fn number(&mut self) {
-        let mut order: Vec<&(String, u64, u64)> = self.counts.iter().collect();
+        let mut order: Vec<&Seen> = self.counts.iter().collect();
         order.sort_by_key(|c| std::cmp::Reverse(c.1));
         let unknown = self.settings.unknown.iter().cloned();
         self.words = unknown.chain(order.into_iter().map(|c| c.0.clone())).collect();
@@ -105,7 +108,7 @@ impl WordLevel {
 
     /// The JSON that Keras' `tokenizer_from_json` reads.
     pub fn to_json(&self) -> String {
-        let table = |f: &dyn Fn(&(String, u64, u64)) -> (String, Value)| {
+        let table = |f: &dyn Fn(&Seen) -> (String, Value)| {
             Value::Object(self.counts.iter().map(f).collect::<Map<String, Value>>()).to_string()
         };
         let numbered = (1..).zip(&self.words);

@@ -1,0 +1,244 @@
+//! Chat templates of other models: Jinja, as `tokenizer_config.json` keeps it, rendered as transformers does.
+//!
+//! A template is a program by somebody else, so it runs with bounded fuel and can reach nothing. What people said is put in after
+//! rendering: the template sees marks in its place, so a message can neither become a special token nor change the structure.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, Error, ErrorKind, context};
+use pupil_tokenizer::Tokenizer;
+use serde::Serialize;
+
+use crate::{Message, Rendered, Role};
+
+/// Instructions that a template may take: a thousand times what the longest known one needs.
+const FUEL: u64 = 5_000_000;
+
+/// A template with the special tokens that it is given.
+pub struct Template {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+/// A template that is wrong or refuses a conversation.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It is no Jinja, or its program fails.
+    #[error("chat template: {0}")]
+    Jinja(#[from] Error),
+    /// It changes what is said beyond cutting blanks off its ends, so that it cannot be told from the structure.
+    #[error("chat template: message {0} does not come out once as it went in")]
+    Changed(usize),
+}
+
+const NAME: &str = "chat";
+
+impl Template {
+    /// A template from its source. `bos` and `eos` are the texts of the tokens that begin and end a document.
+    ///
+    /// # Errors
+    /// If the source is no Jinja.
+    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Template, TemplateError> {
+        let mut e = Environment::new();
+        e.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        e.set_fuel(Some(FUEL));
+        e.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        e.add_function("raise_exception", |why: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, why))
+        });
+        e.add_filter("tojson", tojson);
+        // Marks of what the assistant generates: transformers' own, no Jinja. A block that does nothing keeps their blanks' trimming.
+        let mut source = source.to_owned();
+        for (begin, end) in [("{% ", " %}"), ("{%- ", " %}"), ("{% ", " -%}"), ("{%- ", " -%}")] {
+            for mark in ["generation", "endgeneration"] {
+                source = source
+                    .replace(&format!("{begin}{mark}{end}"), &format!("{begin}set generated = mark{end}"));
+            }
+        }
+        e.add_template_owned(NAME, source)?;
+        Ok(Template { environment: e, bos: bos.to_owned(), eos: eos.to_owned() })
+    }
+
+    /// The conversation as text, and if `reply` the beginning of the assistant's next message: transformers'
+    /// `apply_chat_template(messages, tokenize=False, add_generation_prompt=reply)`.
+    ///
+    /// # Errors
+    /// If the template fails or refuses the conversation.
+    pub fn render(&self, messages: &[Message], reply: bool) -> Result<String, TemplateError> {
+        let messages = Value::from(Serde(messages));
+        let template = self.environment.get_template(NAME)?;
+        Ok(template.render(context! {
+            messages, add_generation_prompt => reply, bos_token => &self.bos, eos_token => &self.eos,
+            tools => Value::from(()), documents => Value::from(()),
+        })?)
+    }
+
+    /// The conversation as ids; learned are the assistant's words and the special token that ends each of its messages.
+    ///
+    /// # Errors
+    /// If the template fails, or changes what is said.
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        reply: bool,
+    ) -> Result<Rendered, TemplateError> {
+        let marked: Vec<Message> =
+            messages.iter().enumerate().map(|(i, m)| Message::new(m.role, mark(i))).collect();
+        let text = self.render(&marked, reply)?;
+        let mut out = Rendered::default();
+        let mut rest = text.as_str();
+        let mut learns_end = false;
+        for (i, m) in messages.iter().enumerate() {
+            let mark = mark(i);
+            let Some((before, after)) = rest.split_once(&mark) else {
+                return Err(TemplateError::Changed(i));
+            };
+            if after.contains(&mark) {
+                return Err(TemplateError::Changed(i));
+            }
+            structure(tokenizer, before, learns_end, &mut out);
+            out.ids.extend(tokenizer.encode(m.content.trim()));
+            learns_end = m.role == Role::Assistant;
+            out.learned.resize(out.ids.len(), learns_end);
+            rest = after;
+        }
+        structure(tokenizer, rest, learns_end, &mut out);
+        Ok(out)
+    }
+}
+
+/// A text that stands for message `i`: characters of the private use area, which no template changes or looks for.
+fn mark(i: usize) -> String {
+    format!("\u{f0000}{i}\u{f0001}")
+}
+
+/// Encodes what the template wrote: names of special tokens are those tokens. The first of them is learned if `learns_end`.
+fn structure(tokenizer: &Tokenizer, mut text: &str, mut learns_end: bool, out: &mut Rendered) {
+    while !text.is_empty() {
+        let found = tokenizer
+            .specials()
+            .iter()
+            .filter_map(|(name, id)| text.find(name.as_str()).map(|at| (at, name, *id)));
+        let next = found.min_by_key(|(at, name, _)| (*at, std::cmp::Reverse(name.len())));
+        let Some((at, name, id)) = next else {
+            out.ids.extend(tokenizer.encode(text));
+            break;
+        };
+        // What stands between the words and the token that ends them has to be said too.
+        out.ids.extend(tokenizer.encode(&text[..at]));
+        out.learned.resize(out.ids.len(), learns_end);
+        out.ids.push(id);
+        out.learned.push(learns_end);
+        learns_end = false;
+        text = &text[at + name.len()..];
+    }
+    out.learned.resize(out.ids.len(), false);
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
+fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let wrong = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
+    let mut out = Vec::new();
+    match indent {
+        Some(n) => {
+            let blanks = vec![b' '; n];
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(&blanks);
+            value
+                .serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
+                .map_err(wrong)?;
+        }
+        None => {
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Python)).map_err(wrong)?
+        }
+    }
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// JSON with the blanks that Python puts after commas and colons.
+struct Python;
+
+impl serde_json::ser::Formatter for Python {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W) -> std::io::Result<()> {
+        w.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{JINJA, Renderer, SPECIALS};
+
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        template: String,
+        bos: String,
+        eos: String,
+        messages: Vec<Message>,
+        reply: bool,
+        expected: Option<String>,
+    }
+
+    #[test]
+    fn templates_render_as_in_transformers() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/templates.json");
+        let cases: Vec<Case> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(cases.len() >= 24);
+        for c in cases {
+            let made = Template::new(&c.template, &c.bos, &c.eos).unwrap().render(&c.messages, c.reply);
+            assert_eq!(made.ok(), c.expected, "{} {:?}", c.name, c.messages);
+        }
+    }
+
+    #[test]
+    fn pupils_own_form_is_the_same_by_template_and_by_renderer() {
+        let t = pupil_tokenizer::train(["system user assistant hello there"; 3], 300, &SPECIALS);
+        let template = Template::new(JINJA, "", "").unwrap();
+        let chat = [
+            Message::new(Role::System, "be kind"),
+            Message::new(Role::User, "hi <|im_end|> {{ bos_token }}"),
+            Message::new(Role::Assistant, "hello"),
+        ];
+        for reply in [false, true] {
+            assert_eq!(
+                template.encode(&t, &chat, reply).unwrap(),
+                Renderer::new(&t).unwrap().render(&chat, reply)
+            );
+        }
+    }
+
+    #[test]
+    fn templates_that_are_wrong_or_never_end_are_refused() {
+        assert!(Template::new("{% for %}", "", "").is_err());
+        let hungry = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
+        assert!(Template::new(hungry, "", "").unwrap().render(&[], false).is_err());
+        let t = pupil_tokenizer::train(["x"], 260, &SPECIALS);
+        let chat = [Message::new(Role::User, "hi")];
+        for changing in ["{{ messages[0].content }}{{ messages[0].content }}", "nothing"] {
+            let e = Template::new(changing, "", "").unwrap().encode(&t, &chat, false).unwrap_err();
+            assert!(e.to_string().contains("message 0"), "{e}");
+        }
+    }
+}
