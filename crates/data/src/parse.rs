@@ -144,7 +144,36 @@ fn texts(text: &str, first: u64, all: &mut Vec<Parsed>) {
 /// Columns of a page that is rendered as text: so many that no line is broken.
 const WIDTH: usize = 1 << 20;
 
+/// Tags that may be open at once. Pages have tens; the time that rendering takes grows with the square.
+const DEEPEST: usize = 1000;
+
+/// Tags that never need closing.
+const UNCLOSED: [&[u8]; 22] = [
+    b"p", b"li", b"dt", b"dd", b"tr", b"td", b"th", b"option", b"thead", b"tbody", b"tfoot", b"br", b"img",
+    b"hr", b"input", b"meta", b"link", b"col", b"area", b"wbr", b"source", b"param",
+];
+
+/// The most tags that are open at once, counted without regard to which tag closes which.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut open, mut most) = (0usize, 0);
+    for at in memchr::memchr_iter(b'<', bytes) {
+        let tag = &bytes[at + 1..];
+        let closes = tag.first() == Some(&b'/');
+        let name = &tag[usize::from(closes).min(tag.len())..];
+        let name = &name[..name.iter().take(16).take_while(|b| b.is_ascii_alphanumeric()).count()];
+        let counted = !name.is_empty() && !UNCLOSED.contains(&name.to_ascii_lowercase().as_slice());
+        open =
+            if counted && !closes { open + 1 } else { open.saturating_sub(usize::from(counted && closes)) };
+        most = most.max(open);
+    }
+    most
+}
+
 fn page(bytes: &[u8]) -> Result<String, String> {
+    let deepest = depth(bytes);
+    if deepest > DEEPEST {
+        return Err(format!("is no page: {deepest} tags are open at once, more than {DEEPEST}"));
+    }
     html2text::config::plain_no_decorate()
         .no_table_borders()
         .raw_mode(true)
@@ -208,8 +237,13 @@ mod tests {
             text.contains("One two & three.") && text.contains("item") && !text.contains("nothing"),
             "{text}"
         );
-        for bad in [b"<".repeat(1 << 16), b"<div>".repeat(10_000), b"<script>".to_vec()] {
-            assert!(parsed(Body::Html(bad)).len() <= 4);
+        for bad in
+            [b"<".repeat(1 << 20), b"<script>".to_vec(), b"&amp;".repeat(1 << 18), b"<ul><li>".repeat(900)]
+        {
+            assert!(parsed(Body::Html(bad)).len() <= 64);
         }
+        let deep = parsed(Body::Html(b"<div>".repeat(300_000)));
+        assert!(deep[0].1.as_ref().unwrap_err().contains("300000 tags"), "{deep:?}");
+        assert_eq!(depth(b"<p>a<p>b<br><b>c</b><DIV><i>x</i></DIV> 1 < 2 </p>"), 2);
     }
 }

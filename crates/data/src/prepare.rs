@@ -397,7 +397,11 @@ pub fn prepare(
     settings: &Settings,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Report, Error> {
-    let (files, passed) = source::files(paths)?;
+    let (mut files, passed) = source::files(paths)?;
+    // What an earlier run wrote into a folder within the input is no input.
+    if let Ok(out) = out.canonicalize() {
+        files.retain(|f| f.named || !f.path.canonicalize().is_ok_and(|p| p.starts_with(&out)));
+    }
     let files = part(files, settings.part);
     let all: u64 = files.iter().map(|f| f.size).sum();
     let done = AtomicU64::new(0);
@@ -628,6 +632,14 @@ mod tests {
         let merged = merge(&parts, &dir.path().join("merged"), &one).unwrap();
         assert_eq!(contents(&dir.path().join("merged")), want);
         assert_eq!((merged.kept, merged.lengths), (report.kept, report.lengths));
+    }
+
+    #[test]
+    fn a_directory_within_the_input_is_not_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        sample(dir.path());
+        let first = run(dir.path(), &dir.path().join("clean"), &Settings::default());
+        assert_eq!(run(dir.path(), &dir.path().join("clean"), &Settings::default()), first);
     }
 
     #[test]
