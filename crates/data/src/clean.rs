@@ -317,7 +317,7 @@ fn boilerplate(text: &mut String, told: Told<'_>) {
     let site = (again >= 3 && last && first.chars().count() <= 20).then_some(first);
     let reason = |line: &str| -> Option<Reason> {
         let line = line.trim_end();
-        if line.len() < 4 {
+        if line.len() < 3 {
             return None;
         }
         if site.as_deref() == Some(line.trim()) {
