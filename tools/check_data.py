@@ -89,8 +89,8 @@ with tempfile.TemporaryDirectory() as folder:
             return re.sub(r"\s+", " ", re.sub(r"[^a-zA-Z0-9\s]", "", sentence))
 
         want = [[clean(data[i]), clean(data[i + 1])] for i in range(0, len(data), 2) if i + 1 < len(data)]
-        got = [list(json.loads(line).values()) for line in pairs.read_text().splitlines()]
-        got = [[p[1], p[0]] if list(json.loads(line))[0] == "answer" else p for p, line in zip(got, pairs.read_text().splitlines())]
+        parsed = [json.loads(line) for line in pairs.read_text().splitlines()]
+        got = [[p["question"], p["answer"]] for p in parsed]
         checked += 1
         failures += want != got
         print(f"{'ok ' if want == got else 'BAD'} the article's pairs: {len(want)} by Python, {sum(a == b for a, b in zip(want, got))} the same")

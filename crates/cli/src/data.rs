@@ -218,8 +218,8 @@ fn tokens(a: &Prepare) -> anyhow::Result<()> {
             let parts = ["train-documents.jsonl", "train-chats.jsonl"].map(|n| out.join(n));
             let parts: Vec<PathBuf> = parts.into_iter().filter(|p| p.exists()).collect();
             let corpus = documents::read(&parts)?;
-            let chats: Vec<String> = corpus.chats.iter().map(pupil_data::Chat::plain).collect();
-            let texts: Vec<&str> = corpus.documents.iter().chain(&chats).map(String::as_str).collect();
+            let texts: Vec<_> = corpus.texts().collect();
+            let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             let specials = &pupil_chat::SPECIALS;
             Training { split: Split::Gpt2, size, specials, threads: pool::threads() }.run(&texts)
         }

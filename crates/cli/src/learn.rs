@@ -290,12 +290,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
                 (Some(path), _) => read_tokenizer(path)?,
                 (None, true) => read_tokenizer(&kept)?,
                 (None, false) => {
-                    let texts = corpus
-                        .documents
-                        .iter()
-                        .cloned()
-                        .chain(corpus.chats.iter().map(pupil_data::Chat::plain));
-                    let t = pupil_tokenizer::train(texts, a.vocab, &pupil_chat::SPECIALS);
+                    let t = pupil_tokenizer::train(corpus.texts(), a.vocab, &pupil_chat::SPECIALS);
                     eprintln!("  a tokenizer of {} ids in {:.1} s", t.len(), begun.elapsed().as_secs_f64());
                     t
                 }

@@ -1,5 +1,6 @@
 //! `pupil tokenizer`: trains one, shows what it does to text, and holds it against others.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -93,9 +94,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Tokenizer> {
 
 /// All texts of some files.
 fn texts(paths: &[PathBuf]) -> anyhow::Result<Vec<String>> {
-    let corpus = documents::read(paths)?;
-    let chats = corpus.chats.iter().map(pupil_data::Chat::plain);
-    Ok(corpus.documents.iter().cloned().chain(chats).collect())
+    Ok(documents::read(paths)?.texts().map(Cow::into_owned).collect())
 }
 
 fn train(a: &Train) -> anyhow::Result<()> {

@@ -111,14 +111,12 @@ impl Corpus {
     /// # Errors
     /// If nothing of it can be read.
     pub fn read(&self, path: &Path) -> Result<Imported, Error> {
-        match self.name {
-            "cornell" => {
-                let corpus = Cornell::read(path)?;
-                let records = corpus.chats().map(Record::Chat).collect();
-                Ok(Imported { records, broken: corpus.broken })
-            }
-            _ => read(path),
+        if self.name != "cornell" {
+            return read(path);
         }
+        let corpus = Cornell::read(path)?;
+        let records = corpus.chats().map(Record::Chat).collect();
+        Ok(Imported { records, broken: corpus.broken })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Files → all their documents and conversations in memory: what training reads when nobody ran `data prepare` before.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::parse;
@@ -20,6 +21,14 @@ pub struct Corpus {
     pub skipped: Vec<String>,
     /// How many records could not be used.
     pub skipped_count: usize,
+}
+
+impl Corpus {
+    /// All texts, those of conversations with a line for each turn: what tokenizers learn from.
+    pub fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let chats = self.chats.iter().map(|c| Cow::Owned(c.plain()));
+        self.documents.iter().map(|d| Cow::Borrowed(d.as_str())).chain(chats)
+    }
 }
 
 /// Skipped records that are kept to be shown.

@@ -1,7 +1,7 @@
 //! Near duplicates: MinHash over shingles of five words, candidates by locality-sensitive hashing.
 //!
 //! Broder 1997; one permutation for all minima, Li et al. 2012, with the empty bins filled by their neighbours (Shrivastava and Li
-//! 2014). A word is a run of letters and digits in lower case, or one Chinese character. 256 + 128 bytes a document.
+//! 2014). A word is a run of letters and digits in lower case, or one Chinese character. About 600 bytes a document: 256 of minima, the rest in the table of bands.
 
 use rustc_hash::FxHashMap;
 

@@ -178,7 +178,7 @@ mod x86 {
                 for (i, r) in rows.iter_mut().enumerate().take(count.saturating_sub(lane).min(16)) {
                     let at = (first + lane + i) * m.stride + step * each;
                     // SAFETY: elements at .. at + n lie in row `first + lane + i` of the matrix.
-                    *r = unsafe { $load(m, word, at, n) };
+                    *r = unsafe { $load(m, at, n) };
                 }
                 let columns = transposed(rows);
                 for (k, &c) in columns.iter().enumerate().take((steps - step).min(16)) {
@@ -225,7 +225,7 @@ mod x86 {
     /// The elements exist.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn load(m: &Mat<'_>, _: Word, at: usize, n: usize) -> __m512i {
+    unsafe fn load(m: &Mat<'_>, at: usize, n: usize) -> __m512i {
         // SAFETY: masked loads touch only the first `n` elements, which exist.
         unsafe {
             match m.data {
@@ -246,7 +246,7 @@ mod x86 {
     /// The elements exist.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    unsafe fn load_pairs(m: &Mat<'_>, _: Word, at: usize, n: usize) -> __m512i {
+    unsafe fn load_pairs(m: &Mat<'_>, at: usize, n: usize) -> __m512i {
         // SAFETY: masked loads touch only the first `n` elements, which exist.
         unsafe {
             match m.data {
