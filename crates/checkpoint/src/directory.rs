@@ -4,28 +4,49 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use pupil_model::gpt::Config;
-use pupil_model::{Gpt, Model};
-use serde_json::Value;
+use pupil_model::{Gpt, Model, Network, Settings};
+use serde_json::{Value, json};
 
 use crate::huggingface::{self, Family};
 use crate::tensors::{self, Stored};
 use crate::{Error, atomic, read};
 
-/// The model's files: `config.json` and `model.safetensors`.
+/// The model's files: `config.json` and `model.safetensors`. A GPT's are those of its family in transformers; architectures that have no
+/// family there keep their own names.
 ///
 /// # Errors
 /// If a weight is not finite, or the settings fit no family.
-pub fn files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let c = &gpt.config;
-    let family = Family::of(c)?;
-    let mut list = Vec::new();
-    for (_, p) in gpt.parameters().iter() {
+pub fn files(network: &Network, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    for (_, p) in network.parameters().iter() {
         if let Some(i) = p.data().iter().position(|x| !x.is_finite()) {
             return Err(Error::content(
                 "model.safetensors",
                 format!("`{}` holds {} at {i}; not saved", p.name, p.data()[i]),
             ));
         }
+    }
+    match network {
+        Network::Gpt(gpt) => gpt_files(gpt, end),
+        other => own_files(other),
+    }
+}
+
+fn own_files(network: &Network) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let stored =
+        |p: &pupil_model::tensor::Parameter| Stored { shape: p.shape.to_vec(), data: p.data().to_vec() };
+    let list: Vec<_> = network.parameters().iter().map(|(_, p)| (p.name.clone(), stored(p))).collect();
+    let weights = tensors::to_bytes(&list).map_err(Error::Settings)?;
+    let settings = serde_json::to_value(network.settings()).map_err(|e| Error::Settings(e.to_string()))?;
+    let config = json!({"model_type": format!("pupil-{}", settings["architecture"].as_str().unwrap_or("")), "pupil": settings});
+    let config = format!("{config:#}\n").into_bytes();
+    Ok(vec![("config.json".into(), config), ("model.safetensors".into(), weights)])
+}
+
+fn gpt_files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let c = &gpt.config;
+    let family = Family::of(c)?;
+    let mut list = Vec::new();
+    for (_, p) in gpt.parameters().iter() {
         let is_vector = p.shape[0] == 1 && !p.name.ends_with("tok.weight");
         let cols = if is_vector { 1 } else { p.shape[1] };
         let mut begin = 0;
@@ -58,8 +79,8 @@ pub fn files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
 ///
 /// # Errors
 /// As [`files`], and if the disk refuses.
-pub fn save(dir: &Path, gpt: &Gpt, end: &[u32], extra: &[(String, Vec<u8>)]) -> Result<(), Error> {
-    let mut all = files(gpt, end)?;
+pub fn save(dir: &Path, network: &Network, end: &[u32], extra: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    let mut all = files(network, end)?;
     all.extend_from_slice(extra);
     atomic::write_folder(dir, &all)
 }
@@ -68,7 +89,7 @@ pub fn save(dir: &Path, gpt: &Gpt, end: &[u32], extra: &[(String, Vec<u8>)]) -> 
 ///
 /// # Errors
 /// Names the file that is missing or broken, the field, or the tensor that is missing, left over or misshapen (with both shapes).
-pub fn load(dir: &Path) -> Result<Gpt, Error> {
+pub fn load(dir: &Path) -> Result<Network, Error> {
     let path = dir.join("config.json");
     let bytes = read(&path)?;
     let config: Value =
@@ -76,8 +97,12 @@ pub fn load(dir: &Path) -> Result<Gpt, Error> {
     let own = config.get("pupil").ok_or_else(|| {
         Error::content(&path, "has no `pupil` settings: this version reads the models that pupil wrote")
     })?;
-    let c: Config = serde_json::from_value(own.clone())
-        .map_err(|e| Error::content(&path, format!("`pupil` settings: {e}")))?;
+    // A GPT's settings stand there without the name of the architecture.
+    let settings = match own.get("architecture") {
+        Some(_) => serde_json::from_value(own.clone()),
+        None => serde_json::from_value::<Config>(own.clone()).map(Settings::Gpt),
+    };
+    let c = settings.map_err(|e| Error::content(&path, format!("`pupil` settings: {e}")))?;
     c.check().map_err(|e| Error::content(&path, e))?;
     let path = dir.join("model.safetensors");
     let bytes = read(&path)?;
@@ -93,27 +118,51 @@ pub fn load(dir: &Path) -> Result<Gpt, Error> {
     }
     let mut found = tensors::from_bytes(&path, &bytes)?;
     drop(bytes);
-    let mut gpt = Gpt::zeros(c);
-    fill(&path, &mut gpt, &mut found)?;
-    Ok(gpt)
+    let mut network = Network::zeros(c);
+    match &mut network {
+        Network::Gpt(gpt) => fill(&path, gpt, &mut found)?,
+        other => fill_own(&path, other, &mut found)?,
+    }
+    let mut rest: Vec<&String> = found.keys().collect();
+    rest.sort();
+    match rest.first() {
+        None => Ok(network),
+        Some(name) => {
+            let what = format!("{} tensors belong to no parameter, the first: `{name}`", rest.len());
+            Err(Error::content(path, what))
+        }
+    }
+}
+
+fn take(
+    path: &Path,
+    found: &mut HashMap<String, Stored>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, Error> {
+    let missing = || Error::content(path, format!("tensor `{name}` is missing; its shape is {shape:?}"));
+    let t = found.remove(name).ok_or_else(missing)?;
+    if t.shape != shape {
+        let what = format!("tensor `{name}` has shape {:?}, the settings need {shape:?}", t.shape);
+        return Err(Error::content(path, what));
+    }
+    Ok(t.data)
+}
+
+fn fill_own(path: &Path, network: &mut Network, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
+    let ids: Vec<_> = network.parameters().iter().map(|(id, p)| (id, p.name.clone(), p.shape)).collect();
+    for (id, name, shape) in ids {
+        let data = take(path, found, &name, &shape)?;
+        network.parameters_mut().data_mut(id).copy_from_slice(&data);
+    }
+    Ok(())
 }
 
 fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
     let c = gpt.config.clone();
     let family = Family::of(&c)?;
     let ids: Vec<_> = gpt.parameters().iter().map(|(id, p)| (id, p.name.clone(), p.shape)).collect();
-    let mut take = |name: &str, shape: &[usize]| -> Result<Vec<f32>, Error> {
-        let t = found.remove(name).ok_or_else(|| {
-            Error::content(path, format!("tensor `{name}` is missing; its shape is {shape:?}"))
-        })?;
-        if t.shape != shape {
-            return Err(Error::content(
-                path,
-                format!("tensor `{name}` has shape {:?}, the settings need {shape:?}", t.shape),
-            ));
-        }
-        Ok(t.data)
-    };
+    let mut take = |name: &str, shape: &[usize]| take(path, found, name, shape);
     for (id, name, shape) in ids {
         let is_vector = shape[0] == 1 && name != "tok.weight";
         let cols = if is_vector { 1 } else { shape[1] };
@@ -135,15 +184,7 @@ fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Resu
             ));
         }
     }
-    let mut rest: Vec<&String> = found.keys().collect();
-    rest.sort();
-    match rest.first() {
-        None => Ok(()),
-        Some(name) => {
-            let what = format!("{} tensors belong to no parameter, the first: `{name}`", rest.len());
-            Err(Error::content(path, what))
-        }
-    }
+    Ok(())
 }
 
 /// The tensors of a safetensors file by the names that stand there, widened to f32, without their shapes.
@@ -197,11 +238,11 @@ mod tests {
     fn every_known_model_comes_back_bit_for_bit() {
         let dir = tempfile::tempdir().unwrap();
         for name in PRESETS {
-            let gpt = Gpt::new(tiny(name), 5);
+            let gpt = Network::from(Gpt::new(tiny(name), 5));
             let path = dir.path().join(name);
             save(&path, &gpt, &[1], &[("note.txt".into(), b"x".to_vec())]).unwrap();
             let back = load(&path).unwrap();
-            assert_eq!(back.config, gpt.config, "{name}");
+            assert_eq!(back.settings(), gpt.settings(), "{name}");
             for ((_, a), (_, b)) in gpt.parameters().iter().zip(back.parameters().iter()) {
                 assert_eq!((&a.name, a.data()), (&b.name, b.data()), "{name}");
             }
@@ -213,9 +254,39 @@ mod tests {
     }
 
     #[test]
+    fn other_architectures_come_back_bit_for_bit() {
+        use pupil_model::{rnn, seq2seq};
+        let (vocab, cell) = (19, rnn::Kind::Gru);
+        let reader = rnn::Config { vocab, context: 8, width: 5, hidden: 6, layers: 2, cell, dropout: 0.0 };
+        let pair = seq2seq::Config {
+            vocab,
+            length: 8,
+            padded: true,
+            width: 5,
+            hidden: 6,
+            cell: rnn::Kind::Lstm,
+            start: 1,
+            start_is_said: true,
+            end: 0,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for settings in [Settings::Rnn(reader), Settings::Seq2Seq(pair)] {
+            let network = Network::new(settings, 5);
+            let path = dir.path().join("m");
+            let _ = std::fs::remove_dir_all(&path);
+            save(&path, &network, &[], &[]).unwrap();
+            let back = load(&path).unwrap();
+            assert_eq!(back.settings(), network.settings());
+            for ((_, a), (_, b)) in network.parameters().iter().zip(back.parameters().iter()) {
+                assert_eq!((&a.name, a.data()), (&b.name, b.data()));
+            }
+        }
+    }
+
+    #[test]
     fn missing_misshapen_and_left_over_tensors_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let gpt = Gpt::new(tiny("llama2-7b"), 5);
+        let gpt = Network::from(Gpt::new(tiny("llama2-7b"), 5));
         let path = dir.path().join("m");
         save(&path, &gpt, &[1], &[]).unwrap();
         let file = path.join("model.safetensors");
@@ -241,7 +312,7 @@ mod tests {
     #[test]
     fn a_model_that_is_not_finite_is_not_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let mut gpt = Gpt::new(tiny("gpt2"), 5);
+        let mut gpt = Network::from(Gpt::new(tiny("gpt2"), 5));
         let id = gpt.parameters().find("blocks.1.up.weight").unwrap();
         gpt.parameters_mut().data_mut(id)[3] = f32::NAN;
         let e = save(&dir.path().join("m"), &gpt, &[1], &[]).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use anyhow::Context;
 use pupil_data::shards::Shard;
 use pupil_data::{Corpus, Items, documents, prepare, starter};
 use pupil_model::gpt::Config;
-use pupil_model::{Gpt, families};
+use pupil_model::{Network, Settings as Architecture, families};
 use pupil_tensor::DType;
 use pupil_tokenizer::Tokenizer;
 use pupil_train::optim::Settings;
@@ -184,7 +184,7 @@ fn settle(
     };
     let plan = Plan {
         stage: stage.to_owned(),
-        model: model.clone(),
+        model: Architecture::Gpt(model.clone()),
         optimiser,
         schedule: Schedule::Trapezoid { warmup: (steps / 20).min(50), decay: steps / 2, floor: 0.02 },
         steps,
@@ -194,6 +194,7 @@ fn settle(
         dtype: dtype.name().to_owned(),
         evaluate_every: (steps / 4).max(1),
         save_every: common.save_every.max(1),
+        keep_best: false,
         data,
     };
     let epochs = (steps * (rows * row_tokens) as u64) as f64 / train.tokens() as f64;
@@ -280,7 +281,10 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
     let there = planned(common)?;
-    let context = there.as_ref().map_or(a.context, |p| p.model.context);
+    let context = match there.as_ref().map(|p| &p.model) {
+        Some(Architecture::Gpt(c)) => c.context,
+        _ => a.context,
+    };
     let kept = common.out.join("tokenizer.json");
     let (tokenizer, [train, validation]) = match prepared(a, context)? {
         Some(ready) => ready,
@@ -315,7 +319,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
             settle(common, "pretrain", &config, settings, &train, 1000, begun, data)?
         }
     };
-    let gpt = Gpt::new(plan.model.clone(), plan.seed);
+    let gpt = Network::new(plan.model.clone(), plan.seed);
     go(common, plan, gpt, &tokenizer, [&train, &validation], "pretraining")
 }
 
@@ -334,7 +338,7 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
             settle(common, "finetune", &opened.gpt.config, settings, &train, 400, begun, data)?
         }
     };
-    go(common, plan, opened.gpt, &opened.tokenizer, [&train, &validation], "fine-tuning")
+    go(common, plan, opened.gpt.into(), &opened.tokenizer, [&train, &validation], "fine-tuning")
 }
 
 /// BLAKE3 of what is learned from and how it is cut into tokens.
@@ -357,7 +361,7 @@ fn checked(plan: Plan, data: String) -> anyhow::Result<Plan> {
 fn go(
     common: &Common,
     plan: Plan,
-    gpt: Gpt,
+    gpt: Network,
     tokenizer: &Tokenizer,
     [train, validation]: [&Items; 2],
     name: &'static str,
@@ -366,9 +370,10 @@ fn go(
     let mut progress = Progress::new(name);
     let out: &Path = &common.out;
     let extra = tokenizer_files(tokenizer);
+    let id_bytes = examples::id_bytes(tokenizer);
     let run = Run {
         dir: out.to_owned(),
-        tokenizer,
+        id_bytes: &id_bytes,
         end: end_ids(tokenizer),
         train,
         validation,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pupil_infer::Sampler;
-use pupil_model::Gpt;
+use pupil_model::{Gpt, Network};
 use pupil_tensor::DType;
 use pupil_tokenizer::Tokenizer;
 
@@ -67,7 +67,13 @@ impl Choice {
                 self.model.display()
             )));
         }
-        let gpt = pupil_checkpoint::load(&dir)?;
+        let gpt = match pupil_checkpoint::load(&dir)? {
+            Network::Gpt(gpt) => *gpt,
+            _ => anyhow::bail!(crate::exit::Usage(format!(
+                "{} is no GPT: `pupil chat` talks with it",
+                dir.display()
+            ))),
+        };
         let tokenizer = read_tokenizer(&dir.join("tokenizer.json"))?;
         anyhow::ensure!(
             tokenizer.len() <= gpt.config.vocab,

@@ -13,6 +13,9 @@ pub struct Items {
     learned: Vec<bool>,
     /// Where each sequence lies.
     ranges: Vec<Range<usize>>,
+    /// What the sequences answer, for models with an encoder, and where it lies; empty for others.
+    sources: Vec<u32>,
+    source_ranges: Vec<Range<usize>>,
     /// Conversations that were cut to the context.
     pub truncated: usize,
     /// Conversations in which nothing is learned.
@@ -41,6 +44,19 @@ impl Items {
         self.push(&ids[..n], |i| learned[i]);
     }
 
+    /// Adds a pair: what is read, and what is to be written after its first id.
+    pub fn push_pair(&mut self, source: &[u32], ids: &[u32]) {
+        let begin = self.sources.len();
+        self.sources.extend_from_slice(source);
+        self.source_ranges.push(begin..self.sources.len());
+        self.push(ids, |_| true);
+    }
+
+    /// Tokens that a row spends on a sequence: its predictions and what is read before.
+    fn cost(&self, item: usize) -> usize {
+        self.ranges[item].len() - 1 + self.source_ranges.get(item).map_or(0, Range::len)
+    }
+
     fn push(&mut self, ids: &[u32], learned: impl Fn(usize) -> bool) {
         let begin = self.ids.len();
         self.ids.extend_from_slice(ids);
@@ -50,7 +66,7 @@ impl Items {
 
     /// Calls `f` with every id in order, for fingerprints.
     pub fn each_id(&self, f: impl FnMut(u32)) {
-        self.ids.iter().copied().for_each(f);
+        self.sources.iter().chain(&self.ids).copied().for_each(f);
     }
 
     /// Number of sequences.
@@ -80,6 +96,10 @@ pub struct Row {
     pub weights: Vec<f32>,
     /// The sequences.
     pub spans: Vec<Range<usize>>,
+    /// What an encoder reads before, and its sequences.
+    pub source_ids: Vec<u32>,
+    /// As many as `spans`, or none.
+    pub source_spans: Vec<Range<usize>>,
 }
 
 /// Deals sequences out into rows of at most `budget` tokens; each epoch has another order.
@@ -102,7 +122,7 @@ impl<'a> Packer<'a> {
     /// If there is no sequence, or the longest exceeds the budget.
     pub fn new(items: &'a Items, budget: usize, seed: u64) -> Packer<'a> {
         assert!(!items.is_empty(), "rows: there is no sequence to learn from");
-        let longest = items.ranges.iter().map(|r| r.len() - 1).max().unwrap_or(0);
+        let longest = (0..items.len()).map(|i| items.cost(i)).max().unwrap_or(0);
         assert!(longest <= budget, "rows: a sequence of {longest} tokens does not fit into {budget}");
         let mut p = Packer { items, budget, seed, epoch: 0, first: 0, order: Vec::new(), rows: Vec::new() };
         p.deal();
@@ -125,7 +145,7 @@ impl<'a> Packer<'a> {
         self.rows.clear();
         let mut filled = self.budget + 1;
         for (i, &item) in self.order.iter().enumerate() {
-            let tokens = self.items.ranges[item as usize].len() - 1;
+            let tokens = self.items.cost(item as usize);
             if filled + tokens > self.budget {
                 self.rows.push(i);
                 filled = 0;
@@ -151,6 +171,8 @@ impl<'a> Packer<'a> {
         row.targets.clear();
         row.weights.clear();
         row.spans.clear();
+        row.source_ids.clear();
+        row.source_spans.clear();
         for &item in &self.order[self.rows[k]..end] {
             let r = self.items.ranges[item as usize].clone();
             let begin = row.ids.len();
@@ -159,6 +181,11 @@ impl<'a> Packer<'a> {
             row.weights
                 .extend(self.items.learned[r.start + 1..r.end].iter().map(|&l| f32::from(u8::from(l))));
             row.spans.push(begin..row.ids.len());
+            if let Some(source) = self.items.source_ranges.get(item as usize) {
+                let begin = row.source_ids.len();
+                row.source_ids.extend_from_slice(&self.items.sources[source.clone()]);
+                row.source_spans.push(begin..row.source_ids.len());
+            }
         }
     }
 }

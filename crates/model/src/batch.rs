@@ -18,7 +18,23 @@ pub struct Batch {
     pub weights: Tensor,
     /// Which rows attend to which, `S`.
     pub spans: Rc<Vec<Span>>,
+    /// What an encoder reads; empty for models without one.
+    pub source: Source,
     scratch: Vec<u32>,
+}
+
+/// What an encoder reads: sequence `i` is what the batch's sequence `i` answers.
+pub struct Source {
+    /// Token ids.
+    pub ids: Indices,
+    /// The sequences, as many as the batch has.
+    pub spans: Rc<Vec<Span>>,
+}
+
+impl Default for Source {
+    fn default() -> Source {
+        Source { ids: Indices::new(&[]), spans: Rc::default() }
+    }
 }
 
 impl Default for Batch {
@@ -29,6 +45,7 @@ impl Default for Batch {
             targets: Indices::new(&[]),
             weights: Tensor::zeros(0, 1, DType::F32),
             spans: Rc::default(),
+            source: Source::default(),
             scratch: Vec::new(),
         }
     }
@@ -89,6 +106,18 @@ impl Batch {
         self.targets = Indices::new(targets);
         self.weights = Tensor::from_f32(weights, t, 1, DType::F32);
         let own = Rc::make_mut(&mut self.spans);
+        own.clear();
+        own.extend(spans.iter().map(|s| Span { queries: s.clone(), keys: s.clone() }));
+    }
+
+    /// Sets what the encoder reads.
+    ///
+    /// # Panics
+    /// If there are not as many sequences as the batch has.
+    pub fn set_source(&mut self, ids: &[u32], spans: &[Range<usize>]) {
+        assert_eq!(spans.len(), self.spans.len(), "batch: as many sequences to read as to write");
+        self.source.ids = Indices::new(ids);
+        let own = Rc::make_mut(&mut self.source.spans);
         own.clear();
         own.extend(spans.iter().map(|s| Span { queries: s.clone(), keys: s.clone() }));
     }

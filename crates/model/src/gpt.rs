@@ -471,7 +471,7 @@ impl Model for Gpt {
             self.head,
             &batch.targets,
             &batch.weights,
-            CrossEntropy { scale, softcap, smoothing: 0.0 },
+            CrossEntropy { scale, softcap, smoothing: 0.0, bias: None },
         )
     }
 }

@@ -12,11 +12,18 @@ mod cache;
 pub mod cost;
 pub mod families;
 pub mod gpt;
+mod initial;
+pub mod network;
+pub mod rnn;
+pub mod seq2seq;
 
-pub use batch::{Batch, Span};
+pub use batch::{Batch, Source, Span};
 pub use cache::KvCache;
 pub use gpt::Gpt;
+pub use network::{Network, Settings};
 pub use pupil_tensor as tensor;
+pub use rnn::Rnn;
+pub use seq2seq::Seq2Seq;
 
 use pupil_tensor::{Graph, Loss, Parameters};
 

@@ -12,7 +12,8 @@ mod tape;
 mod tensor;
 
 pub use kernels::matrix::{DType, bf16};
-pub use ops::{Activation, CrossEntropy, Loss, Norm};
+pub use kernels::recurrent::Cell;
+pub use ops::{Activation, CrossEntropy, Loss, Norm, State};
 pub use parameters::{Gradients, Parameter, ParameterId, Parameters, Role};
 pub use tape::{Graph, Tape};
 pub use tensor::{Indices, Tensor};

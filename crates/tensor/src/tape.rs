@@ -24,6 +24,7 @@ pub(crate) enum Record {
     Embedding(ops::embedding::Saved),
     Add(ops::add::Saved),
     Dropout(ops::dropout::Saved),
+    Recurrent(Box<ops::recurrent::Saved>),
 }
 
 impl Record {
@@ -38,6 +39,7 @@ impl Record {
             Record::Embedding(s) => s.backward(undo),
             Record::Add(s) => s.backward(undo),
             Record::Dropout(s) => s.backward(undo),
+            Record::Recurrent(s) => s.backward(undo),
         }
     }
 }

@@ -9,7 +9,8 @@ use pupil_tensor::kernels::attention::{Options, Shape, Span};
 use pupil_tensor::kernels::random::{Key, normal};
 use pupil_tensor::kernels::rope::{Pairing, RopeScaling, RopeTable};
 use pupil_tensor::{
-    Activation, CrossEntropy, DType, Graph, Indices, Norm, ParameterId, Parameters, Role, Tape, Tensor,
+    Activation, Cell, CrossEntropy, DType, Graph, Indices, Norm, ParameterId, Parameters, Role, State, Tape,
+    Tensor,
 };
 
 const T: usize = 7;
@@ -200,8 +201,8 @@ fn cross_entropy() {
     for (softcap, smoothing) in [(None, 0.0), (Some(1.5), 0.0), (None, 0.2)] {
         let targets = Indices::new(&[0, 10, 3, 3, 7, 1, 2]);
         let weights = Tensor::from_f32(&[1.0, 0.5, 0.0, 1.0, 2.0, 1.0, 0.0], T, 1, DType::F32);
-        let options = CrossEntropy { scale: 0.3, softcap, smoothing };
-        let (mut p, ids) = parameters(&[[T, 5], [11, 5]]);
+        let (mut p, ids) = parameters(&[[T, 5], [11, 5], [1, 11]]);
+        let options = CrossEntropy { scale: 0.3, softcap, smoothing, bias: Some(ids[2]) };
         let loss = |p: &Parameters| {
             let mut g = Graph::inference(p, DType::F32);
             let x = input(&mut g, ids[0]);
@@ -253,4 +254,37 @@ fn shapes_that_do_not_fit_name_the_operation_and_both() {
         message.contains("linear `p1`") && message.contains("7×5") && message.contains("6×4"),
         "{message}"
     );
+}
+
+/// Two sequences of 3 and 4 tokens, and an initial state of two rows.
+#[test]
+fn recurrence_through_time() {
+    for (cell, gates) in [(Cell::Elman, 1), (Cell::Lstm, 4), (Cell::Gru, 3)] {
+        let h = 3;
+        let spans = || [0..3, 3..7].map(|r| Span { queries: r.clone(), keys: r });
+        let shapes = [[T, 5], [gates * h, 5], [gates * h, h], [1, gates * h], [2, h], [2, h]];
+        check(&format!("{cell:?}"), &shapes[..4], &|g, p| {
+            let x = input(g, p[0]);
+            let x = g.linear_f32(&x, p[1], None);
+            g.recurrent(cell, &x, p[2], Some(p[3]), &spans(), None).0
+        });
+        let state = |g: &mut Graph<'_>, p: &[ParameterId]| {
+            let two = Indices::new(&[0, 1]);
+            State { hidden: g.embedding(p[4], &two, 1.0), cell: g.embedding(p[5], &two, 1.0) }
+        };
+        // The states after the last steps, of a second pass over what the first gave.
+        for part in [0, 1] {
+            if part == 1 && cell != Cell::Lstm {
+                continue;
+            }
+            check(&format!("{cell:?} with states"), &shapes, &|g, p| {
+                let x = input(g, p[0]);
+                let x = g.linear_f32(&x, p[1], None);
+                let first = state(g, p);
+                let (_, middle) = g.recurrent(cell, &x, p[2], Some(p[3]), &spans(), Some(&first));
+                let (_, last) = g.recurrent(cell, &x, p[2], Some(p[3]), &spans(), Some(&middle));
+                if part == 0 { last.hidden } else { last.cell }
+            });
+        }
+    }
 }

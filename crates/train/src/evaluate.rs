@@ -3,7 +3,6 @@
 use pupil_data::{Items, Packer, Row};
 use pupil_model::{Batch, Model};
 use pupil_tensor::{DType, Graph, Loss};
-use pupil_tokenizer::Tokenizer;
 
 /// A loss and the bytes that were predicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,11 +20,11 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a model on sequences, `budget` tokens at a time.
+/// Evaluates a model on sequences, `budget` tokens at a time. `id_bytes` has for each id the bytes of text that it stands for.
 pub fn evaluate(
     model: &impl Model,
     items: &Items,
-    tokenizer: &Tokenizer,
+    id_bytes: &[u32],
     budget: usize,
     dtype: DType,
 ) -> Evaluation {
@@ -37,13 +36,20 @@ pub fn evaluate(
     let (mut row, mut batch) = (Row::default(), Batch::default());
     for number in 0..packer.rows_per_epoch() as u64 {
         packer.fill(number, &mut row);
-        batch.fill(&row.ids, &row.targets, &row.weights, &row.spans);
+        fill(&mut batch, &row);
         let mut graph = Graph::inference(model.parameters(), dtype).passing();
         result.loss += model.loss(&mut graph, &batch, 1.0);
         let learned = row.targets.iter().zip(&row.weights).filter(|(_, w)| **w > 0.0);
-        let bytes =
-            |id: u32| if tokenizer.is_special(id) { 0 } else { tokenizer.bytes(id).map_or(0, <[u8]>::len) };
-        result.bytes += learned.map(|(&id, _)| bytes(id) as u64).sum::<u64>();
+        let bytes = |id: u32| id_bytes.get(id as usize).copied().unwrap_or(0);
+        result.bytes += learned.map(|(&id, _)| u64::from(bytes(id))).sum::<u64>();
     }
     result
+}
+
+/// Puts a row into a batch, reusing its memory.
+pub fn fill(batch: &mut Batch, row: &Row) {
+    batch.fill(&row.ids, &row.targets, &row.weights, &row.spans);
+    if !row.source_spans.is_empty() {
+        batch.set_source(&row.source_ids, &row.source_spans);
+    }
 }

@@ -65,3 +65,10 @@ pub fn add_chats<'a>(
     }
     Ok(())
 }
+
+/// Bytes of text that each id stands for; special tokens stand for none.
+pub fn id_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
+    let bytes =
+        |id: u32| if tokenizer.is_special(id) { 0 } else { tokenizer.bytes(id).map_or(0, <[u8]>::len) };
+    (0..tokenizer.len() as u32).map(|id| bytes(id) as u32).collect()
+}

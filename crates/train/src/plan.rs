@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pupil_model::gpt::Config;
-use pupil_model::{Batch, Gpt};
+use pupil_model::{self as model, Batch, Gpt};
 use pupil_tensor::DType;
 use pupil_tensor::kernels::random::{Key, below};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Plan {
     /// `pretrain` or `finetune`.
     pub stage: String,
     /// The model's settings.
-    pub model: Config,
+    pub model: model::Settings,
     /// The optimiser's settings.
     pub optimiser: Settings,
     /// How the learning rate moves.
@@ -37,6 +37,9 @@ pub struct Plan {
     pub evaluate_every: u64,
     /// Steps from one checkpoint to the next.
     pub save_every: u64,
+    /// Whether the finished model is that of the evaluation with the lowest loss.
+    #[serde(default)]
+    pub keep_best: bool,
     /// BLAKE3 of everything that is learned from.
     pub data: String,
 }
@@ -51,8 +54,11 @@ impl Plan {
     /// both directions, activations.
     pub fn memory_bytes(&self) -> u64 {
         let parameters = self.model.parameter_count();
-        let largest =
-            self.model.width * self.model.vocab.max(self.model.up_columns()).max(self.model.qkv_columns());
+        let largest = match &self.model {
+            model::Settings::Gpt(c) => c.width * c.vocab.max(c.up_columns()).max(c.qkv_columns()),
+            model::Settings::Rnn(c) => c.hidden * c.vocab,
+            model::Settings::Seq2Seq(c) => c.hidden * c.vocab,
+        };
         let packed = 2 * (largest * self.dtype().size()) as u64;
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());
         parameters * 16 + packed + activations as u64

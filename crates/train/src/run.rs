@@ -9,11 +9,10 @@ use std::time::Instant;
 
 use pupil_checkpoint::{Error as FileError, atomic, directory, state};
 use pupil_data::{Items, Packer, Row};
-use pupil_model::{Batch, Gpt, Model};
-use pupil_tokenizer::Tokenizer;
+use pupil_model::{Batch, Model, Network};
 use serde_json::{Value, json};
 
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{Evaluation, evaluate, fill};
 use crate::plan::Plan;
 use crate::step::{Diverged, Step};
 
@@ -26,8 +25,8 @@ pub struct Run<'a> {
     pub plan: Plan,
     /// Where it lives.
     pub dir: PathBuf,
-    /// The vocabulary.
-    pub tokenizer: &'a Tokenizer,
+    /// Bytes of text that each id stands for.
+    pub id_bytes: &'a [u32],
     /// Files that go into the model's directory beside the weights.
     pub extra: Vec<(String, Vec<u8>)>,
     /// Ids that end a text or a turn, for `config.json`.
@@ -79,7 +78,7 @@ pub enum Event<'a> {
 /// How a run ended.
 pub enum Ending {
     /// All steps are done; the model is in `model/`.
-    Done(Box<Gpt>, Evaluation),
+    Done(Box<Network>, Evaluation),
     /// It was asked to stop, and saved.
     Stopped {
         /// Steps done.
@@ -109,7 +108,7 @@ impl Run<'_> {
     /// If a file cannot be read or written, the plan differs from that of the run in the directory, or the numbers diverge.
     pub fn start(
         &self,
-        mut model: Gpt,
+        mut model: Network,
         resume: bool,
         observe: &mut dyn FnMut(Event<'_>) -> bool,
     ) -> Result<Ending, Error> {
@@ -143,14 +142,14 @@ impl Run<'_> {
             let now = step.optimiser().steps();
             for (i, batch) in batches.iter_mut().enumerate() {
                 packer.fill(now * plan.rows as u64 + i as u64, &mut row);
-                batch.fill(&row.ids, &row.targets, &row.weights, &row.spans);
-                tokens += row.ids.len() as u64;
+                fill(batch, &row);
+                tokens += (row.ids.len() + row.source_ids.len()) as u64;
             }
             let factor = plan.schedule.factor(now, plan.steps);
             let outcome = step.run(&mut model, &batches, factor)?;
             let done = now + 1;
             let seconds = begun.elapsed().as_secs_f64();
-            let line = json!({"step": done, "tokens": tokens, "loss": outcome.loss.mean(), "rate": factor,
+            let line = json!({"step": done, "tokens": tokens, "loss": outcome.loss.mean(), "accuracy": outcome.loss.accuracy(), "rate": factor,
                               "gradient_norm": outcome.gradient_norm, "seconds": seconds});
             self.write_line(&mut metrics, &line)?;
             let go_on = observe(Event::Step {
@@ -164,8 +163,11 @@ impl Run<'_> {
             });
             if done.is_multiple_of(plan.evaluate_every) && done < plan.steps {
                 let result = self.evaluate(&model);
-                let line = json!({"step": done, "validation_loss": result.loss.mean(), "bits_per_byte": result.bits_per_byte()});
-                self.write_line(&mut metrics, &line)?;
+                self.note(&mut metrics, done, &result)?;
+                if plan.keep_best && self.is_best(&result)? {
+                    let path = self.dir.join("best");
+                    directory::save(&path, &model, &self.end, &self.extra)?;
+                }
                 observe(Event::Evaluated { step: done, result });
             }
             if !go_on || (done.is_multiple_of(plan.save_every) && done < plan.steps) {
@@ -176,16 +178,38 @@ impl Run<'_> {
                 return Ok(Ending::Stopped { step: done });
             }
         }
-        let result = self.evaluate(&model);
+        let mut result = self.evaluate(&model);
+        self.note(&mut metrics, plan.steps, &result)?;
         observe(Event::Evaluated { step: plan.steps, result });
+        let best = self.dir.join("best");
+        if plan.keep_best && !self.is_best(&result)? && best.exists() {
+            model = directory::load(&best)?;
+            result = self.evaluate(&model);
+        }
         let path = self.dir.join("model");
         directory::save(&path, &model, &self.end, &self.extra)?;
         observe(Event::Saved(&path));
         Ok(Ending::Done(Box::new(model), result))
     }
 
-    fn evaluate(&self, model: &Gpt) -> Evaluation {
-        evaluate(model, self.validation, self.tokenizer, self.plan.row_tokens, self.plan.dtype())
+    fn evaluate(&self, model: &Network) -> Evaluation {
+        evaluate(model, self.validation, self.id_bytes, self.plan.row_tokens, self.plan.dtype())
+    }
+
+    fn note(&self, metrics: &mut std::fs::File, step: u64, result: &Evaluation) -> Result<(), Error> {
+        let line = json!({"step": step, "validation_loss": result.loss.mean(), "validation_accuracy": result.loss.accuracy(),
+                          "bits_per_byte": result.bits_per_byte()});
+        self.write_line(metrics, &line)
+    }
+
+    /// Whether no evaluation in the metrics has a lower loss; the present one stands there already.
+    fn is_best(&self, result: &Evaluation) -> Result<bool, Error> {
+        let path = self.dir.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(|source| FileError::Read { path, source })?;
+        let losses = text.lines().filter(|l| l.contains("validation_loss"));
+        let losses =
+            losses.filter_map(|l| serde_json::from_str::<Value>(l).ok()?["validation_loss"].as_f64());
+        Ok(losses.fold(f64::INFINITY, f64::min) >= result.loss.mean())
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -241,7 +265,7 @@ impl Run<'_> {
         Ok(writeln!(metrics, "{line}").map_err(|source| FileError::Storage { path: path(), source })?)
     }
 
-    fn save(&self, model: &Gpt, step: &Step, tokens: u64) -> Result<PathBuf, Error> {
+    fn save(&self, model: &Network, step: &Step, tokens: u64) -> Result<PathBuf, Error> {
         let optimiser = step.optimiser();
         let mut files = directory::files(model, &self.end)?;
         let moments = optimiser.state(model.parameters()).flat_map(|(name, [first, second])| {
@@ -254,7 +278,7 @@ impl Run<'_> {
     }
 }
 
-fn restore(path: &Path, state: &Value, step: &mut Step) -> Result<Gpt, Error> {
+fn restore(path: &Path, state: &Value, step: &mut Step) -> Result<Network, Error> {
     let model = directory::load(path)?;
     let mut moments = state::moments(path)?;
     let steps = state["step"]

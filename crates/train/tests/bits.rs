@@ -3,10 +3,11 @@
 
 use pupil_data::{Items, Packer, Row};
 use pupil_model::gpt::Config;
-use pupil_model::{Batch, Gpt, Model, families};
+use pupil_model::{Batch, Gpt, Model, Network, Settings as Architecture, families};
 use pupil_tensor::kernels::pool::with_threads;
 use pupil_tensor::{DType, Graph};
 use pupil_tokenizer::Tokenizer;
+use pupil_train::examples::id_bytes;
 use pupil_train::optim::Settings;
 use pupil_train::run::Run;
 use pupil_train::schedule::Schedule;
@@ -64,10 +65,10 @@ fn fifty_steps_give_the_same_bits_with_one_two_and_three_threads() {
 
 #[test]
 fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
-    let (t, items) = (tokenizer(), items(283));
+    let (id_bytes, items) = (id_bytes(&tokenizer()), items(283));
     let plan = Plan {
         stage: "pretrain".into(),
-        model: config(283),
+        model: Architecture::Gpt(config(283)),
         optimiser: Settings { muon: Some(5e-3), ..Settings::default() },
         schedule: Schedule::Trapezoid { warmup: 3, decay: 10, floor: 0.0 },
         steps: 24,
@@ -77,20 +78,21 @@ fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
         dtype: "bf16".into(),
         evaluate_every: 8,
         save_every: 5,
+        keep_best: false,
         data: "test".into(),
     };
     let dir = tempfile::tempdir().unwrap();
     let run = |name: &str| Run {
         plan: plan.clone(),
         dir: dir.path().join(name),
-        tokenizer: &t,
+        id_bytes: &id_bytes,
         extra: vec![],
         end: vec![1],
         train: &items,
         validation: &items,
     };
     let start = |name: &str, resume: bool, until: u64| {
-        let gpt = Gpt::new(plan.model.clone(), plan.seed);
+        let gpt = Network::new(plan.model.clone(), plan.seed);
         run(name)
             .start(gpt, resume, &mut |e| !matches!(e, Event::Step { step, .. } if step == until))
             .unwrap()
@@ -109,7 +111,7 @@ fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
         text.lines().map(|l| l.split("\"seconds\"").next().unwrap().to_owned()).collect()
     };
     assert_eq!(lines("straight"), lines("broken"));
-    let gpt = Gpt::new(plan.model.clone(), plan.seed);
+    let gpt = Network::new(plan.model.clone(), plan.seed);
     let again = run("straight").start(gpt, false, &mut |_| true);
     assert!(again.err().unwrap().to_string().contains("holds a run already"));
 }

@@ -8,8 +8,8 @@ use crate::kernels::matrix::Element;
 use crate::kernels::pool::{self, Shareable};
 use crate::kernels::vector::{self, vectorised};
 
-/// Writes each row's loss, and in place of its logits the gradient, `weight · scale` times that of the loss. A row of weight 0 has loss
-/// 0 and gradient 0, whatever its logits are.
+/// Writes each row's loss and whether the target has the highest score (1 or 0), and in place of its logits the gradient, `weight · scale` times
+/// that of the loss. A row of weight 0 has loss 0 and gradient 0, whatever its logits are.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -21,31 +21,35 @@ pub fn loss_and_gradient(
     scale: f32,
     smoothing: f32,
     losses: &mut [f32],
+    right: &mut [f32],
 ) {
     let rows = losses.len();
     assert!(
-        logits.len() == rows * vocab && targets.len() == rows && weights.len() == rows,
+        logits.len() == rows * vocab && targets.len() == rows && weights.len() == rows && right.len() == rows,
         "cross_entropy: {} logits, {rows} rows of {vocab}",
         logits.len()
     );
     // A few rows a task when they are short.
     let each = (4096 / vocab.max(1)).max(1);
-    let losses = Shareable(losses.as_mut_ptr());
+    let (losses, right) = (Shareable(losses.as_mut_ptr()), Shareable(right.as_mut_ptr()));
     pool::chunks(logits, each * vocab.max(1), |i, logits| {
         for (k, row) in logits.chunks_exact_mut(vocab).enumerate() {
             let r = i * each + k;
-            let loss = row_loss(row, targets[r] as usize, weights[r], scale, smoothing);
-            // SAFETY: row r belongs to this task alone, and there are `rows` losses.
-            unsafe { *losses.get().add(r) = loss };
+            let (loss, is_right) = row_loss(row, targets[r] as usize, weights[r], scale, smoothing);
+            // SAFETY: row r belongs to this task alone, and there are `rows` losses and answers.
+            unsafe {
+                *losses.get().add(r) = loss;
+                *right.get().add(r) = f32::from(u8::from(is_right));
+            }
         }
     });
 }
 
 vectorised! {
-    fn row_loss(row: &mut [f32], target: usize, weight: f32, scale: f32, smoothing: f32) -> f32 {
+    fn row_loss(row: &mut [f32], target: usize, weight: f32, scale: f32, smoothing: f32) -> (f32, bool) {
         if weight == 0.0 {
             row.fill(0.0);
-            return 0.0;
+            return (0.0, false);
         }
         let top = vector::max(row);
         let wanted = row[target] - top;
@@ -65,7 +69,7 @@ vectorised! {
         for x in row.iter_mut() { *x = *x * share - spread; }
         row[target] -= factor * (1.0 - smoothing);
         let log_total = total.ln();
-        log_total - (1.0 - smoothing) * wanted - smoothing * mean
+        (log_total - (1.0 - smoothing) * wanted - smoothing * mean, wanted == 0.0)
     }
 }
 

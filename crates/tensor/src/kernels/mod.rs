@@ -24,6 +24,7 @@ pub mod newton_schulz;
 pub mod peak;
 pub mod pool;
 pub mod random;
+pub mod recurrent;
 mod reduce;
 pub mod relu;
 pub mod rmsnorm;

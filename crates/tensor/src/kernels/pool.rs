@@ -272,6 +272,29 @@ pub fn chunks<T: Send>(data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T])
     });
 }
 
+/// Cuts two slices into equally many chunks, of `a_chunk` and `b_chunk` elements, and calls `f(index, chunk of a, chunk of b)`, in parallel.
+///
+/// # Panics
+/// If the numbers of chunks differ.
+pub fn chunks2<T: Send>(
+    a: &mut [T],
+    a_chunk: usize,
+    b: &mut [T],
+    b_chunk: usize,
+    f: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) {
+    let (n, len) = (a.len().div_ceil(a_chunk), b.len());
+    assert_eq!(n, len.div_ceil(b_chunk), "chunks2: another number of chunks");
+    let base = Shareable(b.as_mut_ptr());
+    chunks(a, a_chunk, |i, part| {
+        let begin = i * b_chunk;
+        // SAFETY: as in `chunks`; `i` is below the number of chunks of `b` too.
+        let other =
+            unsafe { std::slice::from_raw_parts_mut(base.get().add(begin), b_chunk.min(len - begin)) };
+        f(i, part, other);
+    });
+}
+
 /// A pointer that tasks may share; whoever uses it argues that the tasks write to different elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Shareable<T>(pub(crate) *mut T);

@@ -7,7 +7,7 @@
 
 use crate::kernels::matmul::{self, Epilogue};
 use crate::kernels::matrix::{DType, Elements, ElementsMut, Mat, MatMut};
-use crate::kernels::{cross_entropy, softcap};
+use crate::kernels::{arithmetic, cross_entropy, softcap};
 use crate::parameters::ParameterId;
 use crate::tape::Graph;
 use crate::tensor::{Indices, Tensor};
@@ -24,6 +24,8 @@ pub struct CrossEntropy {
     pub softcap: Option<f32>,
     /// Share of the target's probability that is spread over all ids.
     pub smoothing: f32,
+    /// Added to the logits, `[1, V]`.
+    pub bias: Option<ParameterId>,
 }
 
 /// The loss of a batch.
@@ -33,6 +35,8 @@ pub struct Loss {
     pub sum: f64,
     /// `Σ weight`.
     pub weight: f64,
+    /// `Σ weight` of the rows whose target has the highest score.
+    pub right: f64,
 }
 
 impl Loss {
@@ -40,12 +44,18 @@ impl Loss {
     pub fn mean(&self) -> f64 {
         self.sum / self.weight
     }
+
+    /// Share of the learned targets that have the highest score; NaN if there is none.
+    pub fn accuracy(&self) -> f64 {
+        self.right / self.weight
+    }
 }
 
 impl std::ops::AddAssign for Loss {
     fn add_assign(&mut self, other: Loss) {
         self.sum += other.sum;
         self.weight += other.weight;
+        self.right += other.right;
     }
 }
 
@@ -75,7 +85,7 @@ impl Graph<'_> {
             panic!("cross_entropy: target {bad} in a vocabulary of {vocab}");
         }
         let rows = (CHUNK_LOGITS / vocab).clamp(64, t.max(64));
-        let mut losses = Tensor::new(t, 1, DType::F32);
+        let [mut losses, mut right] = [(); 2].map(|()| Tensor::new(t, 1, DType::F32));
         let mut dx = self.is_training().then(|| Tensor::new(t, width, x.dtype()));
         for begin in (0..t).step_by(rows) {
             let n = rows.min(t - begin);
@@ -84,7 +94,8 @@ impl Graph<'_> {
             let xs = Mat::new(elements(x, from, to), n, width, width);
             let mut logits = Tensor::new(n, vocab, DType::F32);
             let forward = self.parameters.forward_panels(weight, self.dtype, self.keep);
-            matmul::matmul(xs, &forward, logits.view_mut(), &Epilogue::default());
+            let bias = options.bias.map(|b| self.parameters.get(b).data());
+            matmul::matmul(xs, &forward, logits.view_mut(), &Epilogue { bias, ..Epilogue::default() });
             let capped = options.softcap.map(|cap| {
                 softcap::forward(logits.f32s_mut(), cap);
                 (cap, self.is_training().then(|| logits.clone()))
@@ -98,10 +109,14 @@ impl Graph<'_> {
                 options.scale,
                 options.smoothing,
                 &mut losses.f32s_mut()[begin..begin + n],
+                &mut right.f32s_mut()[begin..begin + n],
             );
             let (Some(dx), Some(tape)) = (dx.as_mut(), self.tape.as_mut()) else { continue };
             if let Some((cap, Some(capped))) = &capped {
                 softcap::backward(capped.f32s(), *cap, logits.f32s_mut());
+            }
+            if let Some(bias) = options.bias {
+                arithmetic::column_sums(logits.f32s(), vocab, tape.gradients().accumulator(bias));
             }
             let dlogits = logits.converted(self.dtype);
             let (dw, accumulate) = tape.gradients().contribute(weight);
@@ -121,10 +136,11 @@ impl Graph<'_> {
         if let (Some(dx), Some(tape), true) = (dx, self.tape.as_mut(), x.node.is_some()) {
             tape.seed(x, dx);
         }
-        let pairs = losses.f32s().iter().zip(weights.f32s());
+        let rows = losses.f32s().iter().zip(right.f32s()).zip(weights.f32s());
         let mut loss = Loss::default();
-        for (&l, &w) in pairs.filter(|&(_, &w)| w != 0.0) {
-            loss += Loss { sum: f64::from(l) * f64::from(w), weight: f64::from(w) };
+        for ((&l, &r), &w) in rows.filter(|&(_, &w)| w != 0.0) {
+            let weight = f64::from(w);
+            loss += Loss { sum: f64::from(l) * weight, weight, right: f64::from(r) * weight };
         }
         loss
     }

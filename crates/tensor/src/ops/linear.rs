@@ -49,6 +49,11 @@ impl Graph<'_> {
         self.linear_into(x, weight, None, None, DType::F32)
     }
 
+    /// `x · wᵀ + b` in f32 whatever the pass's element type: gates, and logits with a bias.
+    pub fn linear_f32(&mut self, x: &Tensor, weight: ParameterId, bias: Option<ParameterId>) -> Tensor {
+        self.linear_into(x, weight, bias, None, DType::F32)
+    }
+
     fn linear_into(
         &mut self,
         x: &Tensor,

@@ -8,8 +8,10 @@ pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod recurrent;
 pub(crate) mod rope;
 
 pub use activation::Activation;
 pub use cross_entropy::{CrossEntropy, Loss};
 pub use norm::Norm;
+pub use recurrent::State;

@@ -1,0 +1,152 @@
+//! Any architecture: what a run trains and a file holds, whichever it is.
+
+use pupil_tensor::{Graph, Loss, Parameters};
+use serde::{Deserialize, Serialize};
+
+use crate::Model;
+use crate::batch::Batch;
+use crate::gpt::{self, Gpt};
+use crate::rnn::{self, Rnn};
+use crate::seq2seq::{self, Seq2Seq};
+
+/// The settings of an architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "architecture", rename_all = "lowercase")]
+pub enum Settings {
+    /// A GPT.
+    Gpt(gpt::Config),
+    /// A recurrent language model.
+    Rnn(rnn::Config),
+    /// An encoder and decoder.
+    Seq2Seq(seq2seq::Config),
+}
+
+/// A model of some architecture.
+pub enum Network {
+    /// A GPT.
+    Gpt(Box<Gpt>),
+    /// A recurrent language model.
+    Rnn(Box<Rnn>),
+    /// An encoder and decoder.
+    Seq2Seq(Box<Seq2Seq>),
+}
+
+impl Network {
+    /// A fresh model.
+    ///
+    /// # Panics
+    /// If the settings contradict each other: see [`Settings::check`].
+    pub fn new(settings: Settings, seed: u64) -> Network {
+        match settings {
+            Settings::Gpt(c) => Network::Gpt(Box::new(Gpt::new(c, seed))),
+            Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::new(c, seed))),
+            Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::new(c, seed))),
+        }
+    }
+
+    /// A model whose parameters are all zero, to be loaded.
+    ///
+    /// # Panics
+    /// As [`Network::new`].
+    pub fn zeros(settings: Settings) -> Network {
+        match settings {
+            Settings::Gpt(c) => Network::Gpt(Box::new(Gpt::zeros(c))),
+            Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::zeros(c))),
+            Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::zeros(c))),
+        }
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> Settings {
+        match self {
+            Network::Gpt(m) => Settings::Gpt(m.config.clone()),
+            Network::Rnn(m) => Settings::Rnn(m.config.clone()),
+            Network::Seq2Seq(m) => Settings::Seq2Seq(m.config.clone()),
+        }
+    }
+
+    fn model(&self) -> &dyn Model {
+        match self {
+            Network::Gpt(m) => &**m,
+            Network::Rnn(m) => &**m,
+            Network::Seq2Seq(m) => &**m,
+        }
+    }
+
+    fn model_mut(&mut self) -> &mut dyn Model {
+        match self {
+            Network::Gpt(m) => &mut **m,
+            Network::Rnn(m) => &mut **m,
+            Network::Seq2Seq(m) => &mut **m,
+        }
+    }
+}
+
+impl From<Gpt> for Network {
+    fn from(gpt: Gpt) -> Network {
+        Network::Gpt(Box::new(gpt))
+    }
+}
+
+impl Model for Network {
+    fn parameters(&self) -> &Parameters {
+        self.model().parameters()
+    }
+
+    fn parameters_mut(&mut self) -> &mut Parameters {
+        self.model_mut().parameters_mut()
+    }
+
+    fn loss(&self, graph: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss {
+        self.model().loss(graph, batch, scale)
+    }
+}
+
+impl Settings {
+    /// Says what contradicts itself.
+    ///
+    /// # Errors
+    /// Names the settings.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Settings::Gpt(c) => c.check(),
+            Settings::Rnn(c) => c.check(),
+            Settings::Seq2Seq(c) => c.check(),
+        }
+    }
+
+    /// Numbers in all parameters.
+    pub fn parameter_count(&self) -> u64 {
+        match self {
+            Settings::Gpt(c) => c.parameter_count(),
+            Settings::Rnn(c) => c.parameter_count(),
+            Settings::Seq2Seq(c) => c.parameter_count(),
+        }
+    }
+
+    /// Token ids.
+    pub fn vocab(&self) -> usize {
+        match self {
+            Settings::Gpt(c) => c.vocab,
+            Settings::Rnn(c) => c.vocab,
+            Settings::Seq2Seq(c) => c.vocab,
+        }
+    }
+
+    /// Bytes of activations that a training step of `tokens` tokens holds at its peak; of recurrent networks gates, records, states and their
+    /// gradients, and a chunk of logits.
+    pub fn activation_bytes(&self, tokens: usize, operand: usize) -> usize {
+        let recurrent = |width: usize, hidden: usize, layers: usize, kind: rnn::Kind, vocab: usize| {
+            let gates = pupil_tensor::Cell::from(kind).gates();
+            let layer = 4 * (width + (4 * gates + 4) * hidden);
+            let logits =
+                ((4 << 20) / vocab.max(1)).clamp(64, tokens.max(64)).min(tokens) * vocab * (4 + operand);
+            tokens * layers * layer + logits
+        };
+        match self {
+            Settings::Gpt(c) => c.activation_bytes(tokens, operand),
+            Settings::Rnn(c) => recurrent(c.width, c.hidden, c.layers, c.cell, c.vocab),
+            Settings::Seq2Seq(c) => recurrent(c.width, c.hidden, 1, c.cell, c.vocab),
+        }
+    }
+}
