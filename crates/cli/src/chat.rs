@@ -3,11 +3,14 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use pupil_chat::{Message, Renderer, Role};
-use pupil_infer::{Error, Generator, Sampler};
+use pupil_infer::{Beam, Error, Generator, Sampler};
+use pupil_model::Network;
 use pupil_tokenizer::Decoder;
 use rustyline::error::ReadlineError;
 
+use crate::exit::Usage;
 use crate::model::{Choice, Opened, Sampling};
+use crate::reply::Replier;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -21,10 +24,30 @@ pub(crate) struct Arguments {
     /// Sets the scene before the conversation.
     #[arg(long)]
     system: Option<String>,
+    /// Replies that a model with encoder and decoder follows at a time; 1 takes the best word each time.
+    #[arg(long, default_value_t = 1)]
+    beam: usize,
+    /// Exponent of its length penalty; 0 favours short replies.
+    #[arg(long, default_value_t = 1.0)]
+    length_penalty: f64,
 }
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
-    let m = a.model.open()?;
+    let m = match a.model.network()? {
+        (dir, Network::Seq2Seq(model)) => {
+            if a.beam == 0 || a.beam > 1000 {
+                anyhow::bail!(Usage(format!("--beam {}: 1 to 1000", a.beam)));
+            }
+            let beam = Beam {
+                width: a.beam,
+                length_penalty: a.length_penalty,
+                max_new: a.sampling.max_new.min(model.config.length),
+            };
+            let dtype = crate::process::dtype(&a.model.dtype)?;
+            return Replier::open(&dir, model, beam, dtype)?.talk(a.prompt.as_deref());
+        }
+        (dir, network) => a.model.opened(&dir, network)?,
+    };
     let mut talk = Talk::new(&m, a.sampling.sampler(), a.sampling.max_new)?;
     if let Some(s) = &a.system {
         talk.history.push(Message::new(Role::System, s.as_str()));

@@ -27,7 +27,7 @@ pub(crate) const STORIES: usize = 9_000;
 pub(crate) const CHATS: usize = 24_000;
 
 /// What both commands take.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 pub(crate) struct Common {
     /// Files, folders or archives of text and chats (`pupil data prepare --help` lists the forms). Without it: the starter text.
     #[arg(long, num_args = 1..)]
@@ -211,9 +211,9 @@ fn settle(
 }
 
 /// The plan of the run that is in the directory, for `--resume`.
-fn planned(common: &Common) -> anyhow::Result<Option<Plan>> {
-    let path = common.out.join("run.json");
-    if !common.resume || !path.exists() {
+pub(crate) fn planned(resume: bool, out: &Path) -> anyhow::Result<Option<Plan>> {
+    let path = out.join("run.json");
+    if !resume || !path.exists() {
         return Ok(None);
     }
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -280,7 +280,7 @@ const DOCUMENTS: usize = 4096;
 pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let there = planned(common)?;
+    let there = planned(common.resume, &common.out)?;
     let context = match there.as_ref().map(|p| &p.model) {
         Some(Architecture::Gpt(c)) => c.context,
         _ => a.context,
@@ -303,7 +303,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
             (tokenizer, items)
         }
     };
-    let data = fingerprint(&train, &tokenizer);
+    let data = fingerprint(&train, &tokenizer.to_json());
     let plan = match there {
         Some(p) => checked(p, data)?,
         None => {
@@ -320,7 +320,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
         }
     };
     let gpt = Network::new(plan.model.clone(), plan.seed);
-    go(common, plan, gpt, &tokenizer, [&train, &validation], "pretraining")
+    go(common, plan, gpt, Vocabulary::of(&tokenizer), [&train, &validation], "pretraining")
 }
 
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
@@ -330,56 +330,72 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let corpus = corpus(common)?;
     let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
     drop(corpus);
-    let data = fingerprint(&train, &opened.tokenizer);
-    let plan = match planned(common)? {
+    let data = fingerprint(&train, &opened.tokenizer.to_json());
+    let plan = match planned(common.resume, &common.out)? {
         Some(p) => checked(p, data)?,
         None => {
             let settings = optimiser(common, 1e-3, 2e-3, 0.0);
             settle(common, "finetune", &opened.gpt.config, settings, &train, 400, begun, data)?
         }
     };
-    go(common, plan, opened.gpt.into(), &opened.tokenizer, [&train, &validation], "fine-tuning")
+    go(
+        common,
+        plan,
+        opened.gpt.into(),
+        Vocabulary::of(&opened.tokenizer),
+        [&train, &validation],
+        "fine-tuning",
+    )
 }
 
 /// BLAKE3 of what is learned from and how it is cut into tokens.
-fn fingerprint(items: &Items, tokenizer: &Tokenizer) -> String {
+pub(crate) fn fingerprint(items: &Items, tokenizer: &str) -> String {
     let mut hash = blake3::Hasher::new();
     items.each_id(|id| {
         hash.update(&id.to_le_bytes());
     });
-    hash.update(tokenizer.to_json().as_bytes());
+    hash.update(tokenizer.as_bytes());
     hash.finalize().to_hex().to_string()
 }
 
-fn checked(plan: Plan, data: String) -> anyhow::Result<Plan> {
+pub(crate) fn checked(plan: Plan, data: String) -> anyhow::Result<Plan> {
     if plan.data != data {
         anyhow::bail!(Usage("--resume: the data or the tokenizer is not what the run began with".into()));
     }
     Ok(plan)
 }
 
-fn go(
+/// What a run needs of a vocabulary.
+pub(crate) struct Vocabulary {
+    /// Bytes of text that each id stands for.
+    pub(crate) id_bytes: Vec<u32>,
+    /// Ids that end a text or a turn.
+    pub(crate) end: Vec<u32>,
+    /// Files that go into the model's directory, the vocabulary itself first.
+    pub(crate) extra: Vec<(String, Vec<u8>)>,
+}
+
+impl Vocabulary {
+    fn of(tokenizer: &Tokenizer) -> Vocabulary {
+        let id_bytes = examples::id_bytes(tokenizer);
+        Vocabulary { id_bytes, end: end_ids(tokenizer), extra: tokenizer_files(tokenizer) }
+    }
+}
+
+pub(crate) fn go(
     common: &Common,
     plan: Plan,
     gpt: Network,
-    tokenizer: &Tokenizer,
+    vocabulary: Vocabulary,
     [train, validation]: [&Items; 2],
     name: &'static str,
 ) -> anyhow::Result<PathBuf> {
     let stop = Stop::watch()?;
     let mut progress = Progress::new(name);
     let out: &Path = &common.out;
-    let extra = tokenizer_files(tokenizer);
-    let id_bytes = examples::id_bytes(tokenizer);
-    let run = Run {
-        dir: out.to_owned(),
-        id_bytes: &id_bytes,
-        end: end_ids(tokenizer),
-        train,
-        validation,
-        extra: extra.clone(),
-        plan,
-    };
+    let Vocabulary { id_bytes, end, extra } = vocabulary;
+    let run =
+        Run { dir: out.to_owned(), id_bytes: &id_bytes, end, train, validation, extra: extra.clone(), plan };
     let begun = std::time::Instant::now();
     // The tokenizer lies in the run's directory from the beginning, so that a resumed run has the same.
     let storage = |source| pupil_checkpoint::Error::Storage { path: out.to_owned(), source };

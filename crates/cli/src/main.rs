@@ -13,6 +13,8 @@ mod learn;
 mod model;
 mod process;
 mod progress;
+mod recipe;
+mod reply;
 mod signals;
 mod speedrun;
 mod tokenizer;
@@ -55,6 +57,8 @@ enum Command {
     Pretrain(learn::Pretrain),
     /// Teaches a model to hold a conversation.
     Finetune(learn::Finetune),
+    /// A chatbot by a recipe: the article's seq2seq LSTM as printed, and done right.
+    Recipe(recipe::Arguments),
     /// Goes on with a text.
     Generate(generate::Arguments),
     /// Talks with a model.
@@ -94,6 +98,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tokenizer(t) => tokenizer::run(&t),
         Command::Pretrain(a) => learn::pretrain(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
+        Command::Recipe(a) => recipe::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Chat(a) => chat::run(&a),
         Command::Bench(b) => bench::run(b),

@@ -60,6 +60,12 @@ pub(crate) struct Opened {
 
 impl Choice {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
+        let (dir, network) = self.network()?;
+        self.opened(&dir, network)
+    }
+
+    /// The model, whatever its architecture, and its directory.
+    pub(crate) fn network(&self) -> anyhow::Result<(PathBuf, Network)> {
         let dir = directory(&self.model);
         if !dir.join("config.json").exists() {
             anyhow::bail!(crate::exit::Usage(format!(
@@ -67,7 +73,13 @@ impl Choice {
                 self.model.display()
             )));
         }
-        let gpt = match pupil_checkpoint::load(&dir)? {
+        let network = pupil_checkpoint::load(&dir)?;
+        Ok((dir, network))
+    }
+
+    /// A GPT with its tokenizer.
+    pub(crate) fn opened(&self, dir: &Path, network: Network) -> anyhow::Result<Opened> {
+        let gpt = match network {
             Network::Gpt(gpt) => *gpt,
             _ => anyhow::bail!(crate::exit::Usage(format!(
                 "{} is no GPT: `pupil chat` talks with it",

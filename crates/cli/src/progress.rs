@@ -40,9 +40,10 @@ impl Progress {
             }
             Event::Evaluated { step, ref result } if result.bytes > 0 => {
                 self.line(&format!(
-                    "  {} step {step}: validation loss {:.3}, {:.3} bits per byte",
+                    "  {} step {step}: validation loss {:.3}, {:.1} % right, {:.3} bits per byte",
                     self.name,
                     result.loss.mean(),
+                    100.0 * result.loss.accuracy(),
                     result.bits_per_byte()
                 ));
             }

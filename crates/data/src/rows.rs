@@ -79,6 +79,11 @@ impl Items {
         self.ranges.is_empty()
     }
 
+    /// Tokens that are read before, in all pairs together.
+    pub fn source_tokens(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Predictions in all sequences together, learned or not.
     pub fn tokens(&self) -> usize {
         self.ranges.iter().map(|r| r.len() - 1).sum()

@@ -7,7 +7,7 @@
 //! `V` vocabulary, `S` spans, `L` layers.
 #![forbid(unsafe_code)]
 
-mod batch;
+pub mod batch;
 mod cache;
 pub mod cost;
 pub mod families;
