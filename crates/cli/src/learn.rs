@@ -172,7 +172,8 @@ fn settle(
         (Some(0), _) => anyhow::bail!(Usage("--steps 0: a run has at least one step".into())),
         (Some(s), _) => s,
         (None, Some(minutes)) => {
-            let each = plan::seconds_per_row(model, optimiser, row_tokens, dtype) * rows as f64;
+            let each = plan::seconds_per_row(&Architecture::Gpt(model.clone()), optimiser, row_tokens, dtype)
+                * rows as f64;
             let left = minutes * 60.0 * 0.95 - begun.elapsed().as_secs_f64();
             anyhow::ensure!(
                 left > 10.0 * each,

@@ -122,6 +122,12 @@ impl Batch {
         own.extend(spans.iter().map(|s| Span { queries: s.clone(), keys: s.clone() }));
     }
 
+    /// The rows of the sequences' last tokens, `[S, cols]`.
+    pub fn ends(&self, x: &Tensor) -> Tensor {
+        let ends: Vec<usize> = self.spans.iter().map(|s| s.queries.end - 1).collect();
+        x.select_rows(&ends)
+    }
+
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.ids.len()

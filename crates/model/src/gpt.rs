@@ -474,6 +474,11 @@ impl Model for Gpt {
             CrossEntropy { scale, softcap, smoothing: 0.0, bias: None },
         )
     }
+
+    fn next_scores(&self, g: &mut Graph<'_>, batch: &Batch) -> Option<Tensor> {
+        let hidden = self.forward(g, batch, None);
+        Some(self.logits(g, &batch.ends(&hidden)))
+    }
 }
 
 impl Config {

@@ -9,23 +9,29 @@
 
 pub mod batch;
 mod cache;
+pub mod conv;
 pub mod cost;
 pub mod families;
 pub mod gpt;
 mod initial;
+pub mod mlp;
 pub mod network;
+pub mod ngram;
 pub mod rnn;
 pub mod seq2seq;
 
 pub use batch::{Batch, Source, Span};
 pub use cache::KvCache;
+pub use conv::Conv;
 pub use gpt::Gpt;
+pub use mlp::Mlp;
 pub use network::{Network, Settings};
+pub use ngram::NGram;
 pub use pupil_tensor as tensor;
 pub use rnn::Rnn;
 pub use seq2seq::Seq2Seq;
 
-use pupil_tensor::{Graph, Loss, Parameters};
+use pupil_tensor::{Graph, Loss, Parameters, Tensor};
 
 /// What training and evaluation need of an architecture.
 pub trait Model {
@@ -37,4 +43,9 @@ pub trait Model {
 
     /// The weighted sum of the losses of a batch's targets. With a tape, the gradient of `scale` times that sum is recorded.
     fn loss(&self, graph: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss;
+
+    /// Scores of the token after each sequence's last one, `[S, V]`, f32; `None` of architectures that do not go on with a text.
+    fn next_scores(&self, _graph: &mut Graph<'_>, _batch: &Batch) -> Option<Tensor> {
+        None
+    }
 }

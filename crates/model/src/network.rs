@@ -1,11 +1,13 @@
 //! Any architecture: what a run trains and a file holds, whichever it is.
 
-use pupil_tensor::{Graph, Loss, Parameters};
+use pupil_tensor::{Graph, Loss, Parameters, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Model;
 use crate::batch::Batch;
+use crate::conv::{self, Conv};
 use crate::gpt::{self, Gpt};
+use crate::mlp::{self, Mlp};
 use crate::rnn::{self, Rnn};
 use crate::seq2seq::{self, Seq2Seq};
 
@@ -15,6 +17,10 @@ use crate::seq2seq::{self, Seq2Seq};
 pub enum Settings {
     /// A GPT.
     Gpt(gpt::Config),
+    /// A window of words and a hidden layer.
+    Mlp(mlp::Config),
+    /// A causal convolutional model.
+    Conv(conv::Config),
     /// A recurrent language model.
     Rnn(rnn::Config),
     /// An encoder and decoder.
@@ -25,6 +31,10 @@ pub enum Settings {
 pub enum Network {
     /// A GPT.
     Gpt(Box<Gpt>),
+    /// A window of words and a hidden layer.
+    Mlp(Box<Mlp>),
+    /// A causal convolutional model.
+    Conv(Box<Conv>),
     /// A recurrent language model.
     Rnn(Box<Rnn>),
     /// An encoder and decoder.
@@ -39,6 +49,8 @@ impl Network {
     pub fn new(settings: Settings, seed: u64) -> Network {
         match settings {
             Settings::Gpt(c) => Network::Gpt(Box::new(Gpt::new(c, seed))),
+            Settings::Mlp(c) => Network::Mlp(Box::new(Mlp::new(c, seed))),
+            Settings::Conv(c) => Network::Conv(Box::new(Conv::new(c, seed))),
             Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::new(c, seed))),
             Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::new(c, seed))),
         }
@@ -51,6 +63,8 @@ impl Network {
     pub fn zeros(settings: Settings) -> Network {
         match settings {
             Settings::Gpt(c) => Network::Gpt(Box::new(Gpt::zeros(c))),
+            Settings::Mlp(c) => Network::Mlp(Box::new(Mlp::zeros(c))),
+            Settings::Conv(c) => Network::Conv(Box::new(Conv::zeros(c))),
             Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::zeros(c))),
             Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::zeros(c))),
         }
@@ -60,6 +74,8 @@ impl Network {
     pub fn settings(&self) -> Settings {
         match self {
             Network::Gpt(m) => Settings::Gpt(m.config.clone()),
+            Network::Mlp(m) => Settings::Mlp(m.config.clone()),
+            Network::Conv(m) => Settings::Conv(m.config.clone()),
             Network::Rnn(m) => Settings::Rnn(m.config.clone()),
             Network::Seq2Seq(m) => Settings::Seq2Seq(m.config.clone()),
         }
@@ -68,6 +84,8 @@ impl Network {
     fn model(&self) -> &dyn Model {
         match self {
             Network::Gpt(m) => &**m,
+            Network::Mlp(m) => &**m,
+            Network::Conv(m) => &**m,
             Network::Rnn(m) => &**m,
             Network::Seq2Seq(m) => &**m,
         }
@@ -76,6 +94,8 @@ impl Network {
     fn model_mut(&mut self) -> &mut dyn Model {
         match self {
             Network::Gpt(m) => &mut **m,
+            Network::Mlp(m) => &mut **m,
+            Network::Conv(m) => &mut **m,
             Network::Rnn(m) => &mut **m,
             Network::Seq2Seq(m) => &mut **m,
         }
@@ -100,6 +120,10 @@ impl Model for Network {
     fn loss(&self, graph: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss {
         self.model().loss(graph, batch, scale)
     }
+
+    fn next_scores(&self, graph: &mut Graph<'_>, batch: &Batch) -> Option<Tensor> {
+        self.model().next_scores(graph, batch)
+    }
 }
 
 impl Settings {
@@ -110,6 +134,8 @@ impl Settings {
     pub fn check(&self) -> Result<(), String> {
         match self {
             Settings::Gpt(c) => c.check(),
+            Settings::Mlp(c) => c.check(),
+            Settings::Conv(c) => c.check(),
             Settings::Rnn(c) => c.check(),
             Settings::Seq2Seq(c) => c.check(),
         }
@@ -119,6 +145,8 @@ impl Settings {
     pub fn parameter_count(&self) -> u64 {
         match self {
             Settings::Gpt(c) => c.parameter_count(),
+            Settings::Mlp(c) => c.parameter_count(),
+            Settings::Conv(c) => c.parameter_count(),
             Settings::Rnn(c) => c.parameter_count(),
             Settings::Seq2Seq(c) => c.parameter_count(),
         }
@@ -128,8 +156,21 @@ impl Settings {
     pub fn vocab(&self) -> usize {
         match self {
             Settings::Gpt(c) => c.vocab,
+            Settings::Mlp(c) => c.vocab,
+            Settings::Conv(c) => c.vocab,
             Settings::Rnn(c) => c.vocab,
             Settings::Seq2Seq(c) => c.vocab,
+        }
+    }
+
+    /// Most tokens that a sequence has in training.
+    pub fn context(&self) -> usize {
+        match self {
+            Settings::Gpt(c) => c.context,
+            Settings::Mlp(c) => c.context,
+            Settings::Conv(c) => c.context,
+            Settings::Rnn(c) => c.context,
+            Settings::Seq2Seq(c) => c.length,
         }
     }
 
@@ -145,6 +186,10 @@ impl Settings {
         };
         match self {
             Settings::Gpt(c) => c.activation_bytes(tokens, operand),
+            Settings::Mlp(c) => tokens * 4 * (c.window * c.width + (c.window + 2) * c.hidden + 2 * c.vocab),
+            Settings::Conv(c) => {
+                tokens * (c.layers * c.width * (4 * (3 + 3 * c.kernel) + operand * c.kernel) + 8 * c.vocab)
+            }
             Settings::Rnn(c) => recurrent(c.width, c.hidden, c.layers, c.cell, c.vocab),
             Settings::Seq2Seq(c) => recurrent(c.width, c.hidden, 1, c.cell, c.vocab),
         }

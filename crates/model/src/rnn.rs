@@ -186,6 +186,11 @@ impl Model for Rnn {
         let options = CrossEntropy { scale, softcap: None, smoothing: 0.0, bias: Some(self.head_bias) };
         g.cross_entropy(&hidden, self.head, &batch.targets, &batch.weights, options)
     }
+
+    fn next_scores(&self, g: &mut Graph<'_>, batch: &Batch) -> Option<Tensor> {
+        let hidden = self.forward(g, batch, None);
+        Some(self.logits(g, &batch.ends(&hidden)))
+    }
 }
 
 impl Config {

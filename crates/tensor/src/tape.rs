@@ -25,6 +25,7 @@ pub(crate) enum Record {
     Add(ops::add::Saved),
     Dropout(ops::dropout::Saved),
     Recurrent(Box<ops::recurrent::Saved>),
+    Shift(ops::shift::Saved),
 }
 
 impl Record {
@@ -40,6 +41,7 @@ impl Record {
             Record::Add(s) => s.backward(undo),
             Record::Dropout(s) => s.backward(undo),
             Record::Recurrent(s) => s.backward(undo),
+            Record::Shift(s) => s.backward(undo),
         }
     }
 }

@@ -290,3 +290,14 @@ fn recurrence_through_time() {
         }
     }
 }
+
+#[test]
+fn shifts_within_sequences() {
+    for by in [0, 1, 3, 9] {
+        check("shift", &[[T, 5]], &|g, p| {
+            let x = input(g, p[0]);
+            let y = g.shift(&x, &spans(), by);
+            g.add(&y, &x)
+        });
+    }
+}

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use pupil_model::gpt::Config;
-use pupil_model::{self as model, Batch, Gpt};
+use pupil_model::{self as model, Batch, Network};
 use pupil_tensor::DType;
 use pupil_tensor::kernels::random::{Key, below};
 use serde::{Deserialize, Serialize};
@@ -56,6 +55,8 @@ impl Plan {
         let parameters = self.model.parameter_count();
         let largest = match &self.model {
             model::Settings::Gpt(c) => c.width * c.vocab.max(c.up_columns()).max(c.qkv_columns()),
+            model::Settings::Mlp(c) => c.hidden * c.vocab,
+            model::Settings::Conv(c) => c.width * c.vocab,
             model::Settings::Rnn(c) => c.hidden * c.vocab,
             model::Settings::Seq2Seq(c) => c.hidden * c.vocab,
         };
@@ -77,13 +78,18 @@ impl Plan {
 }
 
 /// Seconds that a step of one full row takes on this machine, after one to warm up.
-pub fn seconds_per_row(config: &Config, settings: Settings, row_tokens: usize, dtype: DType) -> f64 {
-    let mut model = Gpt::new(config.clone(), 0);
+pub fn seconds_per_row(
+    architecture: &model::Settings,
+    settings: Settings,
+    row_tokens: usize,
+    dtype: DType,
+) -> f64 {
+    let mut model = Network::new(architecture.clone(), 0);
     let mut step = Step::new(&model, settings, dtype, 0);
     let mut ids = vec![0; row_tokens];
-    below(Key { seed: 0, stream: 0, step: 0 }, config.vocab as u32, &mut ids);
-    let spans: Vec<_> =
-        (0..row_tokens).step_by(config.context).map(|b| b..(b + config.context).min(row_tokens)).collect();
+    below(Key { seed: 0, stream: 0, step: 0 }, architecture.vocab() as u32, &mut ids);
+    let context = architecture.context();
+    let spans: Vec<_> = (0..row_tokens).step_by(context).map(|b| b..(b + context).min(row_tokens)).collect();
     let batch = [Batch::new(&ids, &ids, &vec![1.0; row_tokens], &spans)];
     let mut best = f64::INFINITY;
     for i in 0..4 {

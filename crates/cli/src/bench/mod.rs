@@ -4,6 +4,7 @@ mod attention;
 mod curve;
 mod encode;
 mod matmul;
+mod seq2seq;
 mod shakespeare;
 mod train;
 
@@ -20,6 +21,8 @@ pub(crate) enum Bench {
     Attention(attention::Arguments),
     /// Megabytes of text per second into ids, on one thread and on all.
     Encode(encode::Arguments),
+    /// Training steps of the article's encoder and decoder on random ids.
+    Seq2Seq(seq2seq::Arguments),
     /// Character-level Tiny Shakespeare until a validation loss is reached.
     Shakespeare(shakespeare::Arguments),
     /// Losses on weights and batches that another program prepared and learned from.
@@ -32,6 +35,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Matmul(a) => matmul::run(&a),
         Bench::Attention(a) => attention::run(&a),
         Bench::Encode(a) => encode::run(&a),
+        Bench::Seq2Seq(a) => seq2seq::run(&a),
         Bench::Shakespeare(a) => shakespeare::run(&a),
         Bench::Curve(a) => curve::run(&a),
     }

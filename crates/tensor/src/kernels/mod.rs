@@ -31,5 +31,6 @@ pub mod rmsnorm;
 pub mod rope;
 pub mod silu;
 pub mod softcap;
+pub mod tanh;
 mod unary;
 mod vector;

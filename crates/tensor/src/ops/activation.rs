@@ -1,10 +1,10 @@
-//! Activations, element by element: GELU, ReLU, ReLU², SiLU, and the gated SwiGLU and GeGLU over `[T, 2F]` (gate, then values).
+//! Activations, element by element: GELU, ReLU, ReLU², SiLU, tanh, and the gated SwiGLU and GeGLU over `[T, 2F]` (gate, then values).
 //!
 //! Forward saves the input (shared). GELU by erf equals `torch.nn.functional.gelu`; SwiGLU is `silu(gate) ∘ values`
 //! (Shazeer 2020).
 
 use crate::kernels::matrix::{DType, Element, bf16};
-use crate::kernels::{gelu, glu, relu, silu};
+use crate::kernels::{gelu, glu, relu, silu, tanh};
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::Tensor;
 
@@ -21,6 +21,8 @@ pub enum Activation {
     Relu2,
     /// `x · σ(x)`.
     Silu,
+    /// `tanh x`.
+    Tanh,
     /// `silu(gate) ∘ values`.
     SwiGlu,
     /// `gelu_tanh(gate) ∘ values`.
@@ -68,6 +70,7 @@ fn forward<E: Element>(kind: Activation, x: &[E], width: usize, y: &mut [E]) {
         Activation::Relu => relu::forward(x, y),
         Activation::Relu2 => relu::forward_squared(x, y),
         Activation::Silu => silu::forward(x, y),
+        Activation::Tanh => tanh::forward(x, y),
         Activation::SwiGlu => glu::swiglu(x, width, y),
         Activation::GeGlu => glu::geglu(x, width, y),
     }
@@ -80,6 +83,7 @@ fn backward<E: Element>(kind: Activation, x: &[E], width: usize, dy: &[E], dx: &
         Activation::Relu => relu::backward(x, dy, dx),
         Activation::Relu2 => relu::backward_squared(x, dy, dx),
         Activation::Silu => silu::backward(x, dy, dx),
+        Activation::Tanh => tanh::backward(x, dy, dx),
         Activation::SwiGlu => glu::swiglu_backward(x, width, dy, dx),
         Activation::GeGlu => glu::geglu_backward(x, width, dy, dx),
     }

@@ -1,0 +1,88 @@
+//! `pupil bench seq2seq`: training steps of the article's encoder and decoder on random ids, as one JSON object.
+
+use std::time::Instant;
+
+use pupil_model::{Batch, Network, Settings, rnn, seq2seq};
+use pupil_tensor::kernels::{level, pool, random};
+use pupil_train::optim;
+use pupil_train::step::Step;
+
+use super::median;
+use crate::process;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Word ids.
+    #[arg(long, default_value_t = 10_000)]
+    vocab: usize,
+    /// Width of word vectors and states.
+    #[arg(long, default_value_t = 256)]
+    width: usize,
+    /// Tokens that are read, and as many that are written.
+    #[arg(long, default_value_t = 20)]
+    length: usize,
+    /// Pairs of a step.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Timed seconds.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Element type of matrix operands: bf16, f32, or auto.
+    #[arg(long, default_value = "auto")]
+    dtype: String,
+}
+
+pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
+    let dtype = process::dtype(&a.dtype)?;
+    let config = seq2seq::Config {
+        vocab: a.vocab,
+        length: a.length,
+        padded: true,
+        width: a.width,
+        hidden: a.width,
+        cell: rnn::Kind::Lstm,
+        start: 1,
+        start_is_said: true,
+        end: 0,
+    };
+    config.check().map_err(crate::exit::Usage)?;
+    let mut model = Network::new(Settings::Seq2Seq(config), 1);
+    let adam = optim::Settings { beta2: 0.999, weight_decay: 0.0, clip: 0.0, ..optim::Settings::default() };
+    let mut step = Step::new(&model, adam, dtype, 1);
+    let tokens = a.batch * a.length;
+    let spans: Vec<_> = (0..a.batch).map(|i| i * a.length..(i + 1) * a.length).collect();
+    let weights = vec![1.0; tokens];
+    let mut ids = [(); 3].map(|()| vec![0u32; tokens]);
+    let mut batch = [Batch::default()];
+    let mut ms = Vec::new();
+    let (mut i, mut loss) = (0, f64::NAN);
+    let begun = Instant::now();
+    while ms.len() < 3 || begun.elapsed().as_secs_f64() < a.seconds {
+        for (stream, ids) in (0..).zip(&mut ids) {
+            random::below(random::Key { seed: 7, stream, step: i }, a.vocab as u32, ids);
+        }
+        batch[0].fill(&ids[0], &ids[1], &weights, &spans);
+        batch[0].set_source(&ids[2], &spans);
+        let t = Instant::now();
+        loss = step.run(&mut model, &batch, 1.0)?.loss.mean();
+        // The first steps fill the pool of buffers.
+        if i >= 5 {
+            ms.push(1e3 * t.elapsed().as_secs_f64());
+        }
+        i += 1;
+    }
+    let step_ms = median(ms.clone());
+    let report = serde_json::json!({
+        "parameters": model.settings().parameter_count(),
+        "step_ms": step_ms,
+        "steps": ms.len(),
+        "target_tok_s": 1e3 * tokens as f64 / step_ms,
+        "loss": loss,
+        "rss_mb": process::peak_rss_mb(),
+        "threads": pool::threads(),
+        "simd": level::level().name(),
+        "dtype": dtype.name(),
+    });
+    println!("{report}");
+    Ok(())
+}
