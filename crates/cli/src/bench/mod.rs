@@ -22,6 +22,7 @@ pub(crate) enum Bench {
     /// Megabytes of text per second into ids, on one thread and on all.
     Encode(encode::Arguments),
     /// Training steps of the article's encoder and decoder on random ids.
+    #[command(name = "seq2seq")]
     Seq2Seq(seq2seq::Arguments),
     /// Character-level Tiny Shakespeare until a validation loss is reached.
     Shakespeare(shakespeare::Arguments),
