@@ -103,7 +103,7 @@ pub(crate) struct Finetune {
 }
 
 /// Text, from files, from the starter text, or both.
-fn corpus(common: &Common) -> anyhow::Result<Corpus> {
+pub(crate) fn corpus(common: &Common) -> anyhow::Result<Corpus> {
     let mut corpus = if common.data.is_empty() { Corpus::default() } else { documents::read(&common.data)? };
     if common.data.is_empty() || common.starter {
         corpus.documents.extend(starter::stories(common.seed, STORIES));
@@ -124,7 +124,7 @@ fn corpus(common: &Common) -> anyhow::Result<Corpus> {
 }
 
 /// Sequences to learn from and to validate on.
-fn items(
+pub(crate) fn items(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     context: usize,

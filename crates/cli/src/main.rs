@@ -10,6 +10,7 @@ mod data;
 mod exit;
 mod generate;
 mod learn;
+mod lineage;
 mod model;
 mod process;
 mod progress;
@@ -59,6 +60,8 @@ enum Command {
     Finetune(learn::Finetune),
     /// A chatbot by a recipe: the article's seq2seq LSTM as printed, and done right.
     Recipe(recipe::Arguments),
+    /// The history walked: nine generations of language models on the same words, and a page about it.
+    Lineage(lineage::Arguments),
     /// Goes on with a text.
     Generate(generate::Arguments),
     /// Talks with a model.
@@ -99,6 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Pretrain(a) => learn::pretrain(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
         Command::Recipe(a) => recipe::run(&a),
+        Command::Lineage(a) => lineage::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Chat(a) => chat::run(&a),
         Command::Bench(b) => bench::run(b),

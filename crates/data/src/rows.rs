@@ -64,6 +64,25 @@ impl Items {
         self.ranges.push(begin..self.ids.len());
     }
 
+    /// The sequences, ids as they follow each other.
+    pub fn sequences(&self) -> impl Iterator<Item = &[u32]> {
+        self.ranges.iter().map(|r| &self.ids[r.clone()])
+    }
+
+    /// Every `divisor`-th sequence.
+    pub fn every(&self, divisor: usize) -> Items {
+        let mut some = Items::default();
+        for (i, range) in self.ranges.iter().enumerate().step_by(divisor.max(1)) {
+            if let Some(source) = self.source_ranges.get(i) {
+                let begin = some.sources.len();
+                some.sources.extend_from_slice(&self.sources[source.clone()]);
+                some.source_ranges.push(begin..some.sources.len());
+            }
+            some.push(&self.ids[range.clone()], |k| self.learned[range.start + k]);
+        }
+        some
+    }
+
     /// Calls `f` with every id in order, for fingerprints.
     pub fn each_id(&self, f: impl FnMut(u32)) {
         self.sources.iter().chain(&self.ids).copied().for_each(f);

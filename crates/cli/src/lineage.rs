@@ -1,0 +1,114 @@
+//! `pupil lineage`: every generation of language models on the same words in the same time, and a page about it.
+
+use std::path::PathBuf;
+
+use pupil_lineage::{Language, Walk, page, road, walk};
+use pupil_train::Event;
+
+use crate::exit::{Stopped, Usage};
+use crate::learn::{self, Common};
+use crate::process;
+use crate::progress::Progress;
+use crate::signals::Stop;
+
+/// `pupil lineage`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Files, folders or archives of text and chats. Without it: the starter text.
+    #[arg(long, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Directory of the walk; one that was interrupted is taken up again.
+    #[arg(long, default_value = "lineage")]
+    out: PathBuf,
+    /// Minutes that all may take together.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// Ids of the tokenizer that is trained on the data.
+    #[arg(long, default_value_t = 2048)]
+    vocab: usize,
+    /// What each is asked at the end; may be given more than once.
+    #[arg(long)]
+    prompt: Vec<String>,
+    /// Of initial values and orders.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The numbers as JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most tokens of a sequence.
+const CONTEXT: usize = 128;
+/// Tokens that are measured on: enough for a third digit.
+const MEASURED: usize = 30_000;
+
+pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
+    if a.minutes.is_nan() || a.minutes <= 0.0 {
+        anyhow::bail!(Usage(format!("--minutes {}: more than none", a.minutes)));
+    }
+    let common = Common { data: a.data.clone(), out: a.out.clone(), seed: a.seed, ..Common::default() };
+    let corpus = learn::corpus(&common)?;
+    let storage = |source| pupil_checkpoint::Error::Storage { path: a.out.clone(), source };
+    std::fs::create_dir_all(&a.out).map_err(storage)?;
+    let tokenizer = pupil_tokenizer::train(corpus.texts(), a.vocab, &pupil_chat::SPECIALS);
+    let [train, held_out] = learn::items(&corpus, &tokenizer, CONTEXT, false)?;
+    drop(corpus);
+    if held_out.is_empty() {
+        anyhow::bail!(Usage("there is too little data: nothing is held out to measure on".into()));
+    }
+    let validation = held_out.every(held_out.tokens() / MEASURED);
+    let road = road(tokenizer.len(), CONTEXT);
+    let mut prompts = a.prompt.clone();
+    if prompts.is_empty() {
+        prompts = ["How are you?", "Where are you going?", "What do you think?"].map(String::from).to_vec();
+    }
+    let walk = Walk {
+        dir: &a.out,
+        tokenizer: &tokenizer,
+        train: &train,
+        validation: &validation,
+        context: CONTEXT,
+        seconds: walk::share(&road, a.minutes * 60.0),
+        dtype: process::dtype("auto")?,
+        seed: a.seed,
+        prompts,
+    };
+    let stop = Stop::watch()?;
+    let (mut now, mut progress) = (String::new(), Progress::new("learning"));
+    let outcome = walk.run(&road, &mut |name, event| {
+        if now != name {
+            eprintln!("{name}");
+            (now, progress) = (name.to_owned(), Progress::new("learning"));
+        }
+        if !matches!(event, Event::Saved(_)) {
+            progress.event(event);
+        }
+        stop.code().is_none()
+    });
+    let outcome = match outcome {
+        Err(walk::Error::Stopped) => anyhow::bail!(Stopped {
+            code: stop.code().unwrap_or(1),
+            how_to_go_on: "the same command goes on".into(),
+        }),
+        other => other?,
+    };
+    let json = format!("{}\n", serde_json::to_string_pretty(&outcome)?);
+    let [english, chinese, numbers] = walk::files(&a.out);
+    for (path, text) in [
+        (&english, page::html(&outcome, &road, Language::English)),
+        (&chinese, page::html(&outcome, &road, Language::Chinese)),
+        (&numbers, json.clone()),
+    ] {
+        pupil_checkpoint::atomic::replace_file(path, text.as_bytes())?;
+    }
+    if a.json {
+        print!("{json}");
+        return Ok(());
+    }
+    for s in &outcome.stations {
+        let seconds = format!("{:.1} s", s.seconds);
+        eprintln!("  {}  {:<12}{:>8.3} bits per byte {seconds:>9}", s.year, s.name, s.bits_per_byte);
+    }
+    println!("{}\n{}", english.display(), chinese.display());
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Pictures: points with names, and lines, as SVG that takes its colours from the page.
+
+use std::fmt::Write;
+
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 400.0;
+const LEFT: f64 = 56.0;
+const BOTTOM: f64 = 44.0;
+const TOP: f64 = 16.0;
+const RIGHT: f64 = 96.0;
+
+/// Colours that are told apart by day and by night.
+const COLOURS: [&str; 9] =
+    ["#8d8d8d", "#c98a1b", "#b23a48", "#7a9a2b", "#d0679d", "#2b9aa0", "#6a7fdb", "#3d5ad8", "#1f8a4c"];
+
+/// The colour of the `i`-th of several.
+pub(crate) fn colour(i: usize) -> &'static str {
+    COLOURS[i % COLOURS.len()]
+}
+
+/// A line: the number of its colour, its name, its points.
+pub(crate) type Line = (usize, String, Vec<(f64, f64)>);
+
+/// An axis: its range, whether it is logarithmic, and what it shows.
+pub(crate) struct Axis<'a> {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) log: bool,
+    pub(crate) label: &'a str,
+}
+
+impl Axis<'_> {
+    fn place(&self, v: f64) -> f64 {
+        let f = |x: f64| if self.log { x.ln() } else { x };
+        (f(v) - f(self.from)) / (f(self.to) - f(self.from))
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        if self.log {
+            let decades = self.from.log10().floor() as i32..=self.to.log10().ceil() as i32;
+            let marks = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(d)));
+            let all: Vec<f64> = marks.filter(|v| (self.from..=self.to).contains(v)).collect();
+            let each = all.len().div_ceil(7).max(1);
+            return all.into_iter().step_by(each).collect();
+        }
+        let raw = (self.to - self.from) / 6.0;
+        let size = 10f64.powf(raw.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * size).find(|s| *s >= raw).unwrap_or(raw);
+        let first = (self.from / step).ceil() as i64;
+        (first..).map(|i| i as f64 * step).take_while(|v| *v <= self.to + 1e-9).collect()
+    }
+}
+
+fn shown(v: f64, plain: bool) -> String {
+    match v {
+        v if plain => format!("{v:.0}"),
+        v if v >= 1e6 => format!("{} M", v / 1e6),
+        v if v >= 1e3 => format!("{} k", v / 1e3),
+        v => format!("{}", (v * 100.0).round() / 100.0),
+    }
+}
+
+fn x_of(axis: &Axis<'_>, v: f64) -> f64 {
+    LEFT + axis.place(v) * (WIDTH - LEFT - RIGHT)
+}
+
+fn y_of(axis: &Axis<'_>, v: f64) -> f64 {
+    HEIGHT - BOTTOM - axis.place(v) * (HEIGHT - BOTTOM - TOP)
+}
+
+fn frame(x: &Axis<'_>, y: &Axis<'_>, years: bool) -> String {
+    let mut s = format!("<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>");
+    for v in y.ticks() {
+        let at = y_of(y, v);
+        let _ = write!(
+            s,
+            "<line class=grid x1={LEFT} x2={} y1={at:.1} y2={at:.1} /><text class=tick x={} y={:.1} text-anchor=end>{}</text>",
+            WIDTH - RIGHT,
+            LEFT - 8.0,
+            at + 4.0,
+            shown(v, false)
+        );
+    }
+    for v in x.ticks() {
+        let at = x_of(x, v);
+        let _ = write!(
+            s,
+            "<text class=tick x={at:.1} y={} text-anchor=middle>{}</text>",
+            HEIGHT - BOTTOM + 18.0,
+            shown(v, years)
+        );
+    }
+    let _ = write!(
+        s,
+        "<text class=axis x={} y={} text-anchor=middle>{}</text><text class=axis x=14 y={} text-anchor=middle transform='rotate(-90 14 {})'>{}</text>",
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 6.0,
+        x.label,
+        HEIGHT / 2.0,
+        HEIGHT / 2.0,
+        y.label
+    );
+    s
+}
+
+/// Names to the right of their points, moved apart where they would cover each other.
+fn names(s: &mut String, mut at: Vec<(f64, f64, String, &'static str)>) {
+    at.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut placed: Vec<(f64, f64, f64)> = Vec::new();
+    for (x, y, name, colour) in at {
+        let width = 7.2 * name.chars().count() as f64;
+        let mut to = y + 4.0;
+        while placed.iter().any(|&(px, py, pw)| (py - to).abs() < 14.0 && x < px + pw && px < x + width) {
+            to += 2.0;
+        }
+        placed.push((x, to, width));
+        let _ = write!(s, "<text class=name x={:.1} y={to:.1} fill='{colour}'>{name}</text>", x + 9.0);
+    }
+}
+
+/// Points with names.
+pub(crate) fn points(x: &Axis<'_>, y: &Axis<'_>, years: bool, all: &[(f64, f64, String)]) -> String {
+    let mut s = frame(x, y, years);
+    let mut labels = Vec::new();
+    for (i, (px, py, name)) in all.iter().enumerate() {
+        let (cx, cy) = (x_of(x, *px), y_of(y, *py));
+        let _ = write!(s, "<circle cx={cx:.1} cy={cy:.1} r=6 fill='{}' />", colour(i));
+        labels.push((cx, cy, name.clone(), colour(i)));
+    }
+    names(&mut s, labels);
+    s + "</svg>"
+}
+
+/// Lines with their names at their ends; each has the number of its colour.
+pub(crate) fn lines(x: &Axis<'_>, y: &Axis<'_>, dots: bool, all: &[Line]) -> String {
+    let mut s = frame(x, y, false);
+    let mut labels = Vec::new();
+    for (i, name, line) in all {
+        let inside = line.iter().map(|&(px, py)| (x_of(x, px), y_of(y, py.clamp(y.from, y.to))));
+        let path: Vec<String> = inside.clone().map(|(a, b)| format!("{a:.1},{b:.1}")).collect();
+        let _ = write!(
+            s,
+            "<polyline points='{}' fill=none stroke='{}' stroke-width=2.2 />",
+            path.join(" "),
+            colour(*i)
+        );
+        if dots {
+            for (a, b) in inside.clone() {
+                let _ = write!(s, "<circle cx={a:.1} cy={b:.1} r=4 fill='{}' />", colour(*i));
+            }
+        }
+        if let Some((a, b)) = inside.clone().next_back() {
+            labels.push((a, b, name.clone(), colour(*i)));
+        }
+    }
+    names(&mut s, labels);
+    s + "</svg>"
+}

@@ -1,0 +1,15 @@
+//! The history walked: counts, networks with a window, recurrent ones, convolutions and Transformers learn the same words in the same time, and a
+//! page shows why each step was taken.
+//!
+//! [`road`] says who takes part, [`Walk`] trains and measures, [`page`] draws. Nothing here learns in a way of its own: networks go through
+//! `train::run` like any other model.
+#![forbid(unsafe_code)]
+
+mod chart;
+pub mod page;
+pub mod road;
+pub mod walk;
+
+pub use page::Language;
+pub use road::{Generation, Learner, road};
+pub use walk::{Outcome, Point, Station, Walk};
