@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Exponent of its length penalty; 0 favours short replies.
     #[arg(long, default_value_t = 1.0)]
     length_penalty: f64,
+    /// How much its words lose for being likely whatever was said, 0 to 1: against "I don't know" as the answer to everything.
+    #[arg(long, default_value_t = 0.0)]
+    originality: f64,
 }
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
@@ -38,10 +41,15 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
             if a.beam == 0 || a.beam > 1000 {
                 anyhow::bail!(Usage(format!("--beam {}: 1 to 1000", a.beam)));
             }
+            if !(0.0..=1.0).contains(&a.originality) {
+                anyhow::bail!(Usage(format!("--originality {}: 0 to 1", a.originality)));
+            }
             let beam = Beam {
                 width: a.beam,
                 length_penalty: a.length_penalty,
                 max_new: a.sampling.max_new.min(model.config.length),
+                originality: a.originality,
+                never: Vec::new(),
             };
             let dtype = crate::process::dtype(&a.model.dtype)?;
             return Replier::open(&dir, model, beam, dtype)?.talk(a.prompt.as_deref());

@@ -12,6 +12,7 @@ mod generate;
 mod learn;
 mod lineage;
 mod model;
+mod plan;
 mod process;
 mod progress;
 mod recipe;
@@ -54,6 +55,8 @@ enum Command {
     /// Trains a tokenizer and shows what it does.
     #[command(subcommand)]
     Tokenizer(tokenizer::Command),
+    /// What a known model costs: parameters, memory, arithmetic, time here and elsewhere.
+    Plan(plan::Arguments),
     /// Trains a model from text.
     Pretrain(learn::Pretrain),
     /// Teaches a model to hold a conversation.
@@ -99,6 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Speedrun(a) => speedrun::run(&a),
         Command::Data(d) => data::run(&d),
         Command::Tokenizer(t) => tokenizer::run(&t),
+        Command::Plan(a) => plan::run(&a),
         Command::Pretrain(a) => learn::pretrain(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
         Command::Recipe(a) => recipe::run(&a),

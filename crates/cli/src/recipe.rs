@@ -440,6 +440,11 @@ impl Words {
         self.tokenizer.encode(&self.recipe.data.clean.line(line))
     }
 
+    /// The id of words that are not known, if the recipe has one: no word to say.
+    pub(crate) fn unknown(&self) -> Option<u32> {
+        self.recipe.tokenizer.unknown.then(|| self.tokenizer.encode(UNKNOWN).first().copied()).flatten()
+    }
+
     /// A reply as a person writes it.
     pub(crate) fn write(&self, ids: &[u32]) -> String {
         self.recipe.data.clean.written(&self.tokenizer.decode(ids))

@@ -20,7 +20,9 @@ pub(crate) struct Replier {
 
 impl Replier {
     pub(crate) fn open(dir: &Path, model: Box<Seq2Seq>, beam: Beam, dtype: DType) -> anyhow::Result<Replier> {
-        Ok(Replier { model, words: Words::open(dir)?, beam, dtype })
+        let words = Words::open(dir)?;
+        let beam = Beam { never: words.unknown().into_iter().collect(), ..beam };
+        Ok(Replier { model, words, beam, dtype })
     }
 
     /// The best reply.

@@ -162,3 +162,45 @@ fn a_tokenizer_is_trained_shown_and_round_trips() {
     check(d, "tokenizer train text.txt --split words --out t.json", 2, &["llama3"]);
     check(d, "tokenizer report --tokenizer t.json -- text.txt", 0, &["bytes per token", "Latin", "two"]);
 }
+
+#[test]
+fn a_recipe_makes_a_chatbot_that_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let pairs = [("Hello there!", "Hi."), ("How are you?", "I am fine."), ("Who's that?", "It's a friend.")];
+    let line = |(q, a)| serde_json::json!({"question": q, "answer": a}).to_string() + "\n";
+    std::fs::write(d.join("pairs.jsonl"), pairs.map(line).concat().repeat(200)).unwrap();
+    check(d, "recipe", 0, &["article-fixed", "as printed"]);
+    check(d, "recipe nothing --data pairs.jsonl --out r", 2, &["nothing", "article"]);
+    check(d, "recipe article --out r", 2, &["--data"]);
+    let shown = check(d, "recipe article-fixed --show", 0, &["learning_rate"]).stdout;
+    let own =
+        String::from_utf8(shown).unwrap().replace("256", "32").replace("0.2", "0.0").replace("0.001", "0.01");
+    std::fs::write(d.join("own.toml"), &own).unwrap();
+    check(d, "recipe own.toml --data pairs.jsonl --out r --epochs 30", 0, &["chat -m r"]);
+    for beam in [1, 4] {
+        let mut ask = pupil(d, &format!("chat -m r --beam {beam}"));
+        let out = ask.args(["-p", "how are you?"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "i am fine.", "{out:?}");
+    }
+    check(d, "chat -m r --beam 0", 2, &["--beam 0"]);
+    check(d, "generate -m r -p x", 2, &["pupil chat"]);
+    std::fs::write(d.join("own.toml"), own.replace("clip", "klip")).unwrap();
+    check(d, "recipe own.toml --data pairs.jsonl --out s", 2, &["klip", "own.toml"]);
+}
+
+#[test]
+fn plans_have_the_published_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, parameters) in
+        [("gpt1", "116,534,784"), ("gpt2-xl", "1,557,611,200"), ("gpt3", "174,604,259,328")]
+    {
+        check(dir.path(), &format!("plan --preset {name}"), 0, &[parameters, "FLOP a token"]);
+    }
+    // 300 billion tokens on A100s at 40 %: about 700,000 hours.
+    let out = check(dir.path(), "plan --preset gpt3 --json", 0, &[]);
+    let plan: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!((6.8e5..7.6e5).contains(&plan["device_hours"].as_f64().unwrap()), "{plan}");
+    check(dir.path(), "plan --preset gpt9", 2, &["gpt9", "gpt3"]);
+    check(dir.path(), "plan --preset gpt1 --utilisation 2", 2, &["--utilisation"]);
+}

@@ -1,11 +1,11 @@
 //! Replies of an encoder and decoder: the best word each time, or beam search (Graves 2012; Wu et al. 2016 for the length penalty).
 
 use pupil_model::batch::Span;
-use pupil_model::tensor::{DType, Graph, Indices};
+use pupil_model::tensor::{DType, Graph, Indices, State};
 use pupil_model::{Model, Seq2Seq};
 
 /// How replies are searched for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Beam {
     /// Replies that are followed at a time; 1 takes the best word each time.
     pub width: usize,
@@ -13,7 +13,15 @@ pub struct Beam {
     pub length_penalty: f64,
     /// Tokens of a reply at most.
     pub max_new: usize,
+    /// How much a word loses for being likely whatever was said, in the first words: against "I don't know" as the answer to
+    /// everything (Li et al. 2016, MMI-antiLM). 0: not at all.
+    pub originality: f64,
+    /// Ids that a reply never has.
+    pub never: Vec<u32>,
 }
+
+/// Words that originality weighs: later ones are left to grammar.
+const OPENING: usize = 5;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +30,7 @@ pub struct Reply {
     pub ids: Vec<u32>,
     /// Its log-probability in nats.
     pub log_probability: f64,
-    /// That, divided by the length penalty.
+    /// That, less what originality takes, divided by the length penalty.
     pub score: f64,
 }
 
@@ -41,32 +49,45 @@ impl Beam {
         let whole = Span { queries: 0..read.len(), keys: 0..read.len() };
         let mut state = model.encode(&mut g, &Indices::new(&read), &[whole]);
         let said = if c.start_is_said { vec![c.start] } else { Vec::new() };
-        let mut live = vec![(said, 0.0)];
+        // What is said to nobody: the decoder from a state that knows nothing.
+        let mut bare = State::zeros(1, c.hidden);
+        let mut live = vec![(said, 0.0, 0.0)];
         let mut last = vec![c.start];
         let mut done: Vec<Reply> = Vec::new();
         for step in 0..self.max_new {
             let spans: Vec<Span> =
                 (0..live.len()).map(|i| Span { queries: i..i + 1, keys: i..i + 1 }).collect();
             let (hidden, after) = model.decode(&mut g, &Indices::new(&last), &spans, &state);
-            let logits = model.logits(&mut g, &hidden).to_vec();
-            let mut next: Vec<(f64, usize, u32)> = Vec::new();
-            for (i, row) in logits.chunks_exact(c.vocab).enumerate() {
-                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let total: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
-                let best = best(row, self.width + 1);
-                let score = |id: usize| live[i].1 + f64::from(row[id] - top) - total.ln();
-                next.extend(best.into_iter().map(|id| (score(id), i, id as u32)));
+            let logits = log_softmax(model.logits(&mut g, &hidden).to_vec(), c.vocab);
+            let mut ranks = logits.clone();
+            if self.originality > 0.0 && step < OPENING {
+                let (hidden, after) = model.decode(&mut g, &Indices::new(&last), &spans, &bare);
+                let anyway = log_softmax(model.logits(&mut g, &hidden).to_vec(), c.vocab);
+                ranks.iter_mut().zip(anyway).for_each(|(r, a)| *r -= self.originality as f32 * a);
+                bare = after;
             }
-            next.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+            let mut next: Vec<(f64, f64, usize, u32)> = Vec::new();
+            for (i, (row, rank)) in
+                logits.chunks_exact(c.vocab).zip(ranks.chunks_exact_mut(c.vocab)).enumerate()
+            {
+                // Originality chooses among words that are not absurd, else rare ones win.
+                let least = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) - ABSURD;
+                rank.iter_mut().zip(row).filter(|(_, p)| **p < least).for_each(|(r, p)| *r = p - 100.0);
+                self.never.iter().for_each(|&id| rank[id as usize] = f32::NEG_INFINITY);
+                next.extend(best(rank, self.width + 1).into_iter().map(|id| {
+                    (live[i].2 + f64::from(rank[id]), live[i].1 + f64::from(row[id]), i, id as u32)
+                }));
+            }
+            next.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.2, a.3).cmp(&(b.2, b.3))));
             let (mut kept, mut origins) = (Vec::new(), Vec::new());
             last.clear();
-            for (log_probability, i, id) in next {
+            for (rank, log_probability, i, id) in next {
                 if kept.len() == self.width {
                     break;
                 }
                 let mut ids = live[i].0.clone();
                 if id == c.end {
-                    done.push(self.reply(ids, log_probability));
+                    done.push(self.reply(ids, log_probability, rank));
                     // The best word each time is the end: there is nothing else to follow.
                     if self.width == 1 {
                         return done;
@@ -75,9 +96,9 @@ impl Beam {
                 }
                 ids.push(id);
                 if step + 1 == self.max_new {
-                    done.push(self.reply(ids.clone(), log_probability));
+                    done.push(self.reply(ids.clone(), log_probability, rank));
                 }
-                kept.push((ids, log_probability));
+                kept.push((ids, log_probability, rank));
                 origins.push(i);
                 last.push(id);
             }
@@ -87,16 +108,34 @@ impl Beam {
             }
             state.hidden = after.hidden.select_rows(&origins);
             state.cell = after.cell.select_rows(&origins);
+            if self.originality > 0.0 && step + 1 < OPENING {
+                bare.hidden = bare.hidden.select_rows(&origins);
+                bare.cell = bare.cell.select_rows(&origins);
+            }
         }
         done.sort_by(|a, b| b.score.total_cmp(&a.score));
         done.truncate(self.width);
         done
     }
 
-    fn reply(&self, ids: Vec<u32>, log_probability: f64) -> Reply {
+    fn reply(&self, ids: Vec<u32>, log_probability: f64, rank: f64) -> Reply {
         let penalty = ((5.0 + ids.len() as f64 + 1.0) / 6.0).powf(self.length_penalty);
-        Reply { ids, log_probability, score: log_probability / penalty }
+        Reply { ids, log_probability, score: rank / penalty }
     }
+}
+
+/// A word that is this many nats behind the likeliest is not chosen for its originality.
+const ABSURD: f32 = 4.0;
+
+/// Logarithms of the probabilities of each row.
+fn log_softmax(mut logits: Vec<f32>, width: usize) -> Vec<f32> {
+    for row in logits.chunks_exact_mut(width) {
+        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
+        let total = top + total.ln() as f32;
+        row.iter_mut().for_each(|x| *x -= total);
+    }
+    logits
 }
 
 /// The places of the `n` largest numbers, largest first.
@@ -165,7 +204,7 @@ mod tests {
             }
             let scored = all.iter().map(|ids| (log_probability(&m, &source, ids), ids));
             let (score, ids) = scored.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-            let beam = Beam { width: 60, length_penalty: 0.0, max_new: 3 };
+            let beam = Beam { width: 60, length_penalty: 0.0, max_new: 3, originality: 0.0, never: vec![] };
             let replies = beam.replies(&m, &source, DType::F32);
             let ended = replies.iter().find(|r| r.ids.len() < 3).unwrap();
             assert_eq!(&ended.ids, ids, "seed {seed}");
@@ -177,7 +216,7 @@ mod tests {
     fn a_beam_of_one_takes_the_best_word_each_time() {
         for seed in 0..4 {
             let m = model(seed);
-            let beam = Beam { width: 1, length_penalty: 1.0, max_new: 5 };
+            let beam = Beam { width: 1, length_penalty: 1.0, max_new: 5, originality: 0.0, never: vec![] };
             let reply = &beam.replies(&m, &[2, 2], DType::F32)[0];
             assert!(reply.ids.len() <= 5 && !reply.ids.contains(&0));
             for n in 0..reply.ids.len() {
@@ -189,6 +228,25 @@ mod tests {
                 assert_eq!(best, reply.ids[n], "seed {seed}, word {n}");
             }
         }
+    }
+
+    #[test]
+    fn originality_turns_to_what_this_was_said_to_and_never_is_never() {
+        let beam = |originality: f64, never: Vec<u32>| Beam {
+            width: 3,
+            length_penalty: 1.0,
+            max_new: 4,
+            originality,
+            never,
+        };
+        let said =
+            |seed: u64, o: f64| beam(o, vec![]).replies(&model(seed), &[3, 5, 2], DType::F32)[0].ids.clone();
+        assert!((0..8).any(|seed| said(seed, 0.0) != said(seed, 0.9)));
+        let m = model(1);
+        let plain = beam(0.0, vec![]).replies(&m, &[3, 5, 2], DType::F32);
+        let word = plain.iter().flat_map(|r| &r.ids).copied().next().unwrap();
+        let without = beam(0.9, vec![word]).replies(&m, &[3, 5, 2], DType::F32);
+        assert!(!without.is_empty() && without.iter().all(|r| !r.ids.contains(&word)));
     }
 
     /// What the end adds to the log-probability of a reply.

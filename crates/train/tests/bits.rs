@@ -7,6 +7,7 @@ use pupil_model::{Batch, Gpt, Model, Network, Settings as Architecture, families
 use pupil_tensor::kernels::pool::with_threads;
 use pupil_tensor::{DType, Graph};
 use pupil_tokenizer::Tokenizer;
+use pupil_train::evaluate::fill;
 use pupil_train::examples::id_bytes;
 use pupil_train::optim::Settings;
 use pupil_train::run::Run;
@@ -166,4 +167,138 @@ fn one_batch_is_learned_by_heart_and_an_untrained_loss_is_ln_v() {
     }
     let last = step.run(&mut gpt, &batch, 1.0).unwrap().loss.mean();
     assert!(last < 0.1, "{last}");
+}
+
+/// Small models of every architecture that `train::step` learns.
+fn architectures(vocab: usize) -> Vec<Architecture> {
+    use pupil_model::{conv, mlp, rnn, seq2seq};
+    let recurrent = |cell| {
+        Architecture::Rnn(rnn::Config {
+            vocab,
+            context: 32,
+            width: 12,
+            hidden: 20,
+            layers: 2,
+            cell,
+            dropout: 0.1,
+        })
+    };
+    let (start, end, cell) = (1, 0, rnn::Kind::Lstm);
+    vec![
+        Architecture::Gpt(config(vocab)),
+        Architecture::Mlp(mlp::Config { vocab, context: 32, window: 3, width: 12, hidden: 20 }),
+        Architecture::Conv(conv::Config { vocab, context: 32, layers: 3, width: 16, kernel: 3, cycle: 2 }),
+        recurrent(rnn::Kind::Elman),
+        recurrent(rnn::Kind::Lstm),
+        recurrent(rnn::Kind::Gru),
+        Architecture::Seq2Seq(seq2seq::Config {
+            vocab,
+            length: 40,
+            padded: false,
+            width: 12,
+            hidden: 20,
+            cell,
+            start,
+            start_is_said: true,
+            end,
+        }),
+    ]
+}
+
+/// Pairs of sequences; models without an encoder do not look at what is read.
+fn pairs(vocab: u32) -> Items {
+    let mut items = Items::default();
+    for s in 0..60u32 {
+        let ids = |n: u32, step: u32| -> Vec<u32> { (0..n).map(|i| (i * step + s) % vocab).collect() };
+        items.push_pair(&ids(3 + s % 9, 2), &ids(4 + s * 7 % 30, 1 + s % 3));
+    }
+    items
+}
+
+#[test]
+fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
+    for settings in architectures(60) {
+        let learn = |threads: usize, dtype: DType| -> Vec<u64> {
+            with_threads(threads, || {
+                let items = pairs(60);
+                let mut model = Network::new(settings.clone(), 1);
+                let rates = Settings { learning_rate: 1e-2, ..Settings::default() };
+                let mut step = Step::new(&model, rates, dtype, 7);
+                let mut packer = Packer::new(&items, 160, 1);
+                let (mut row, mut batch) = (Row::default(), [Batch::default()]);
+                let mut losses = Vec::new();
+                for i in 0..40 {
+                    packer.fill(i, &mut row);
+                    fill(&mut batch[0], &row);
+                    losses.push(step.run(&mut model, &batch, 1.0).unwrap().loss.mean());
+                }
+                assert!(losses[39] < 0.9 * losses[0], "{settings:?}: {losses:?}");
+                losses.into_iter().map(f64::to_bits).collect()
+            })
+        };
+        for dtype in [DType::F32, DType::Bf16] {
+            let one = learn(1, dtype);
+            assert_eq!(one, learn(2, dtype), "{settings:?}");
+            assert_eq!(one, learn(3, dtype), "{settings:?}");
+        }
+    }
+}
+
+#[test]
+fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
+    let items = pairs(60);
+    for (i, model) in architectures(60).into_iter().enumerate() {
+        let plan = Plan {
+            stage: "test".into(),
+            model,
+            optimiser: Settings::default(),
+            schedule: Schedule::Constant,
+            steps: 12,
+            rows: 1,
+            row_tokens: 160,
+            seed: 3,
+            dtype: "f32".into(),
+            evaluate_every: 4,
+            save_every: 5,
+            keep_best: true,
+            data: "test".into(),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let start = |name: &str, resume: bool, until: u64| {
+            let run = Run {
+                plan: plan.clone(),
+                dir: dir.path().join(name),
+                id_bytes: &[1; 60],
+                extra: vec![],
+                end: vec![1],
+                train: &items,
+                validation: &items,
+            };
+            let network = Network::new(plan.model.clone(), plan.seed);
+            run.start(network, resume, &mut |e| !matches!(e, Event::Step { step, .. } if step == until))
+                .unwrap()
+        };
+        start("straight", false, 0);
+        assert!(matches!(start("broken", false, 7), Ending::Stopped { step: 7 }));
+        start("broken", true, 0);
+        let read = |name: &str| std::fs::read(dir.path().join(name).join("model/model.safetensors")).unwrap();
+        assert!(read("straight") == read("broken"), "architecture {i}");
+    }
+}
+
+#[test]
+fn a_word_does_not_see_what_comes_later_nor_other_sequences() {
+    for settings in architectures(60).into_iter().filter(|s| !matches!(s, Architecture::Seq2Seq(_))) {
+        let model = Network::new(settings.clone(), 5);
+        let scores = |ids: &[u32], spans: &[std::ops::Range<usize>]| {
+            let mut g = Graph::inference(model.parameters(), DType::F32);
+            model.next_scores(&mut g, &Batch::reading(ids, spans)).unwrap().to_vec()
+        };
+        let whole = 0..3;
+        let alone = scores(&[5, 6, 7], std::slice::from_ref(&whole));
+        let beside = scores(&[1, 2, 5, 6, 7, 9], &[0..2, 2..5, 5..6]);
+        for (a, b) in alone.iter().zip(&beside[60..120]) {
+            assert!((a - b).abs() < 1e-5, "{settings:?}");
+        }
+    }
 }
