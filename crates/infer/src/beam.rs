@@ -103,7 +103,10 @@ impl Beam {
                 last.push(id);
             }
             live = kept;
-            if live.is_empty() || done.len() >= self.width {
+            // Enough are finished, and what is still going on can at best become as good.
+            let finished = done.iter().map(|r| r.score).fold(f64::NEG_INFINITY, f64::max);
+            let hope = live.first().map_or(f64::NEG_INFINITY, |l| l.2 / self.penalty(self.max_new));
+            if live.is_empty() || done.len() >= self.width && finished >= hope {
                 break;
             }
             state.hidden = after.hidden.select_rows(&origins);
@@ -119,8 +122,12 @@ impl Beam {
     }
 
     fn reply(&self, ids: Vec<u32>, log_probability: f64, rank: f64) -> Reply {
-        let penalty = ((5.0 + ids.len() as f64 + 1.0) / 6.0).powf(self.length_penalty);
-        Reply { ids, log_probability, score: rank / penalty }
+        let score = rank / self.penalty(ids.len() + 1);
+        Reply { ids, log_probability, score }
+    }
+
+    fn penalty(&self, tokens: usize) -> f64 {
+        ((5.0 + tokens as f64) / 6.0).powf(self.length_penalty)
     }
 }
 
