@@ -224,6 +224,7 @@ fn train(a: &Arguments, recipe: &Recipe, text: &str, out: &Path) -> anyhow::Resu
         learning_rate: t.learning_rate,
         beta2: t.beta2,
         eps: t.eps,
+        eps_first: true,
         clip: t.clip,
         weight_decay: 0.0,
         ..optim::Settings::default()

@@ -1,7 +1,7 @@
 //! The history walked: counts, networks with a window, recurrent ones, convolutions and Transformers learn the same words in the same time, and a
 //! page shows why each step was taken.
 //!
-//! [`road`] says who takes part, [`Walk`] trains and measures, [`page`] draws. Nothing here learns in a way of its own: networks go through
+//! [`mod@road`] says who takes part, [`Walk`] trains and measures, [`page`] draws. Nothing here learns in a way of its own: networks go through
 //! `train::run` like any other model.
 #![forbid(unsafe_code)]
 

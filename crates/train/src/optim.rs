@@ -23,6 +23,10 @@ pub struct Settings {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub eps: f32,
+    /// Whether it is added before the moment's bias is corrected, as in Keras, so that small gradients move little in the first steps;
+    /// otherwise after, as in PyTorch.
+    #[serde(default)]
+    pub eps_first: bool,
     /// Decay of matrices and tables (not of gains and biases), times the learning rate.
     pub weight_decay: f32,
     /// Largest norm of all gradients together; 0: no limit.
@@ -37,6 +41,7 @@ impl Default for Settings {
             beta1: 0.9,
             beta2: 0.99,
             eps: 1e-8,
+            eps_first: false,
             weight_decay: 0.1,
             clip: 1.0,
         }
@@ -113,11 +118,14 @@ impl Optimiser {
                 }
                 _ => {
                     let s = &self.settings;
+                    let bias =
+                        if s.eps_first { 1.0 - f64::from(s.beta2).powf(self.steps as f64) } else { 1.0 };
+                    let eps = (f64::from(s.eps) / bias.sqrt()) as f32;
                     let rule = AdamW {
                         lr: s.learning_rate * factor,
                         beta1: s.beta1,
                         beta2: s.beta2,
-                        eps: s.eps,
+                        eps,
                         weight_decay: decay,
                     };
                     let m = &mut self.moments[i];
