@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use pupil_model::gpt::Config;
-use pupil_model::{Gpt, Model, Network, Settings};
+use pupil_model::tensor::{Parameters, Role};
+use pupil_model::{Bert, Gpt, Model, Network, Settings};
 use serde_json::{Value, json};
 
-use crate::huggingface::{self, Family};
+use crate::bert;
+use crate::huggingface::{self, Family, Part};
 use crate::tensors::{self, Stored};
 use crate::{Error, atomic, read};
 
@@ -27,6 +29,7 @@ pub fn files(network: &Network, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, E
     }
     match network {
         Network::Gpt(gpt) => gpt_files(gpt, end),
+        Network::Bert(bert) => bert_files(bert),
         other => own_files(other),
     }
 }
@@ -35,22 +38,19 @@ fn own_files(network: &Network) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let stored =
         |p: &pupil_model::tensor::Parameter| Stored { shape: p.shape.to_vec(), data: p.data().to_vec() };
     let list: Vec<_> = network.parameters().iter().map(|(_, p)| (p.name.clone(), stored(p))).collect();
-    let weights = tensors::to_bytes(&list).map_err(Error::Settings)?;
     let settings = serde_json::to_value(network.settings()).map_err(|e| Error::Settings(e.to_string()))?;
     let config = json!({"model_type": format!("pupil-{}", settings["architecture"].as_str().unwrap_or("")), "pupil": settings});
-    let config = format!("{config:#}\n").into_bytes();
-    Ok(vec![("config.json".into(), config), ("model.safetensors".into(), weights)])
+    both(&config, &list)
 }
 
-fn gpt_files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let c = &gpt.config;
-    let family = Family::of(c)?;
+/// The parameters as tensors of a family: under its names, in its parts.
+fn renamed(parameters: &Parameters, parts: impl Fn(&str, [usize; 2]) -> Vec<Part>) -> Vec<(String, Stored)> {
     let mut list = Vec::new();
-    for (_, p) in gpt.parameters().iter() {
-        let is_vector = p.shape[0] == 1 && !p.name.ends_with("tok.weight");
+    for (_, p) in parameters.iter() {
+        let is_vector = p.role == Role::Vector;
         let cols = if is_vector { 1 } else { p.shape[1] };
         let mut begin = 0;
-        for part in huggingface::parts(family, c, &p.name, p.shape) {
+        for part in parts(&p.name, p.shape) {
             let end = begin + part.rows * cols;
             let data = &p.data()[begin..end];
             let stored = match (is_vector, part.transposed) {
@@ -64,11 +64,30 @@ fn gpt_files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
             begin = end;
         }
     }
+    list
+}
+
+fn gpt_files(gpt: &Gpt, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let c = &gpt.config;
+    let family = Family::of(c)?;
+    let mut list = renamed(gpt.parameters(), |name, shape| huggingface::parts(family, c, name, shape));
     for (name, n) in huggingface::zeros(family, c) {
         list.push((name, Stored { shape: vec![n], data: vec![0.0; n] }));
     }
-    let weights = tensors::to_bytes(&list).map_err(Error::Settings)?;
-    let config = huggingface::config(c, end)?;
+    both(&huggingface::config(c, end)?, &list)
+}
+
+fn bert_files(network: &Bert) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let c = &network.config;
+    let list = renamed(network.parameters(), |name, shape| bert::parts(bert::prefix(c), name, shape));
+    let mut config = bert::config(c);
+    config["pupil"] =
+        serde_json::to_value(Settings::Bert(c.clone())).map_err(|e| Error::Settings(e.to_string()))?;
+    both(&config, &list)
+}
+
+fn both(config: &Value, list: &[(String, Stored)]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let weights = tensors::to_bytes(list).map_err(Error::Settings)?;
     Ok(vec![
         ("config.json".into(), format!("{config:#}\n").into_bytes()),
         ("model.safetensors".into(), weights),
@@ -85,7 +104,7 @@ pub fn save(dir: &Path, network: &Network, end: &[u32], extra: &[(String, Vec<u8
     atomic::write_folder(dir, &all)
 }
 
-/// Reads a model directory that pupil wrote.
+/// Reads a model directory that pupil wrote, or a BERT that transformers wrote.
 ///
 /// # Errors
 /// Names the file that is missing or broken, the field, or the tensor that is missing, left over or misshapen (with both shapes).
@@ -94,18 +113,28 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     let bytes = read(&path)?;
     let config: Value =
         serde_json::from_slice(&bytes).map_err(|e| Error::content(&path, format!("is no JSON: {e}")))?;
-    let own = config.get("pupil").ok_or_else(|| {
-        Error::content(&path, "has no `pupil` settings: this version reads the models that pupil wrote")
-    })?;
-    // A GPT's settings stand there without the name of the architecture.
-    let settings = match own.get("architecture") {
-        Some(_) => serde_json::from_value(own.clone()),
-        None => serde_json::from_value::<Config>(own.clone()).map(Settings::Gpt),
+    let is_bert = config["model_type"] == "bert";
+    if config.get("pupil").is_none() && !is_bert {
+        let what = "has no `pupil` settings: this version reads the models that pupil wrote, and BERTs";
+        return Err(Error::content(&path, what));
+    }
+    let file = dir.join("model.safetensors");
+    let bytes = read(&file)?;
+    let mut found = tensors::from_bytes(&file, &bytes)?;
+    if is_bert {
+        found = bert::normalise(found).map_err(|e| Error::content(&file, e))?;
+    }
+    let settings = match config.get("pupil") {
+        None => bert::settings(&config, &found).map(Settings::Bert),
+        // A GPT's settings stand there without the name of the architecture.
+        Some(own) => match own.get("architecture") {
+            Some(_) => serde_json::from_value(own.clone()),
+            None => serde_json::from_value::<Config>(own.clone()).map(Settings::Gpt),
+        }
+        .map_err(|e| format!("`pupil` settings: {e}")),
     };
-    let c = settings.map_err(|e| Error::content(&path, format!("`pupil` settings: {e}")))?;
+    let c = settings.map_err(|e| Error::content(&path, e))?;
     c.check().map_err(|e| Error::content(&path, e))?;
-    let path = dir.join("model.safetensors");
-    let bytes = read(&path)?;
     // Before any memory is taken by numbers of the settings: the file must be able to hold such a model.
     let least = c.parameter_count().saturating_mul(2);
     if (bytes.len() as u64) < least {
@@ -114,14 +143,17 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
             bytes.len(),
             c.parameter_count()
         );
-        return Err(Error::content(&path, what));
+        return Err(Error::content(file, what));
     }
-    let mut found = tensors::from_bytes(&path, &bytes)?;
     drop(bytes);
     let mut network = Network::zeros(c);
     match &mut network {
-        Network::Gpt(gpt) => fill(&path, gpt, &mut found)?,
-        other => fill_own(&path, other, &mut found)?,
+        Network::Gpt(gpt) => fill(&file, gpt, &mut found)?,
+        Network::Bert(b) => {
+            let parts = |name: &str, shape: [usize; 2]| bert::parts("", name, shape);
+            fill_renamed(&file, b.parameters_mut(), &mut found, parts)?;
+        }
+        other => fill_own(&file, other, &mut found)?,
     }
     let mut rest: Vec<&String> = found.keys().collect();
     rest.sort();
@@ -129,7 +161,7 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
         None => Ok(network),
         Some(name) => {
             let what = format!("{} tensors belong to no parameter, the first: `{name}`", rest.len());
-            Err(Error::content(path, what))
+            Err(Error::content(file, what))
         }
     }
 }
@@ -158,26 +190,38 @@ fn fill_own(path: &Path, network: &mut Network, found: &mut HashMap<String, Stor
     Ok(())
 }
 
-fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
-    let c = gpt.config.clone();
-    let family = Family::of(&c)?;
-    let ids: Vec<_> = gpt.parameters().iter().map(|(id, p)| (id, p.name.clone(), p.shape)).collect();
+/// Fills parameters from tensors of a family.
+fn fill_renamed(
+    path: &Path,
+    parameters: &mut Parameters,
+    found: &mut HashMap<String, Stored>,
+    parts: impl Fn(&str, [usize; 2]) -> Vec<Part>,
+) -> Result<(), Error> {
+    let ids: Vec<_> = parameters.iter().map(|(id, p)| (id, p.name.clone(), p.shape, p.role)).collect();
     let mut take = |name: &str, shape: &[usize]| take(path, found, name, shape);
-    for (id, name, shape) in ids {
-        let is_vector = shape[0] == 1 && name != "tok.weight";
+    for (id, name, shape, role) in ids {
+        let is_vector = role == Role::Vector;
         let cols = if is_vector { 1 } else { shape[1] };
         let mut data = Vec::with_capacity(shape[0] * shape[1]);
-        for part in huggingface::parts(family, &c, &name, shape) {
+        for part in parts(&name, shape) {
             data.extend(match (is_vector, part.transposed) {
                 (true, _) => take(&part.name, &[part.rows])?,
                 (false, false) => take(&part.name, &[part.rows, cols])?,
                 (false, true) => transpose(&take(&part.name, &[cols, part.rows])?, cols, part.rows),
             });
         }
-        gpt.parameters_mut().data_mut(id).copy_from_slice(&data);
+        parameters.data_mut(id).copy_from_slice(&data);
     }
+    Ok(())
+}
+
+fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
+    let c = gpt.config.clone();
+    let family = Family::of(&c)?;
+    let parts = |name: &str, shape: [usize; 2]| huggingface::parts(family, &c, name, shape);
+    fill_renamed(path, gpt.parameters_mut(), found, parts)?;
     for (name, n) in huggingface::zeros(family, &c) {
-        if take(&name, &[n])?.iter().any(|&x| x != 0.0) {
+        if take(path, found, &name, &[n])?.iter().any(|&x| x != 0.0) {
             return Err(Error::content(
                 path,
                 format!("tensor `{name}` is not zero, but the settings have no such bias"),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+mod bert;
 pub mod directory;
 pub mod huggingface;
 pub mod state;

@@ -36,6 +36,10 @@ pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<HashMap<String, St
         .map_err(|e| Error::content(path, format!("is no sound safetensors file: {e}")))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
+        // 0, 1, 2, …: a buffer that old versions of transformers stored.
+        if name.ends_with("position_ids") {
+            continue;
+        }
         let data = view.data();
         let halves = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
         let data: Vec<f32> = match view.dtype() {

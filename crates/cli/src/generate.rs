@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use pupil_infer::{Error, Generator};
-use pupil_model::{Batch, Model};
-use pupil_tensor::Graph;
+use pupil_model::{Batch, Bert, Model, Network};
+use pupil_tensor::{DType, Graph, Tensor};
 use pupil_tokenizer::Decoder;
 
 use crate::model::{Choice, Sampling, end_ids};
+use crate::process;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -58,18 +59,29 @@ pub(crate) enum Debug {
         #[arg(short, long, visible_alias = "tokenizer")]
         model: std::path::PathBuf,
     },
-    /// Scores of every next token after each of the given ids, as JSON.
+    /// Reads a model and writes it again, without its tokenizer.
+    Rewrite {
+        #[command(flatten)]
+        model: Choice,
+        /// The directory to write.
+        #[arg(long)]
+        out: std::path::PathBuf,
+    },
+    /// Scores of every next token after each of the given ids, as JSON; of a BERT all that it says of them.
     Logits {
         #[command(flatten)]
         model: Choice,
         /// Comma-separated ids.
         #[arg(long, value_delimiter = ',')]
         ids: Vec<u32>,
+        /// Of a BERT: the part of the sequence that each id is in, 0 or 1.
+        #[arg(long, value_delimiter = ',')]
+        kinds: Vec<u32>,
     },
 }
 
 pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
-    let (model, ids) = match d {
+    let (model, ids, kinds) = match d {
         Debug::Ids { model } => {
             let tokenizer = crate::tokenizer::read(model)?;
             let texts: Vec<String> = serde_json::from_reader(std::io::stdin().lock())?;
@@ -77,16 +89,44 @@ pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&ids)?);
             return Ok(());
         }
-        Debug::Logits { model, ids } => (model, ids),
+        Debug::Rewrite { model, out } => {
+            return Ok(pupil_checkpoint::save(out, &model.network()?.1, &[], &[])?);
+        }
+        Debug::Logits { model, ids, kinds } => (model, ids, kinds),
     };
-    let m = model.open()?;
     anyhow::ensure!(!ids.is_empty(), "--ids is empty");
     let whole = 0..ids.len();
-    let batch = Batch::reading(ids, std::slice::from_ref(&whole));
+    let mut batch = Batch::reading(ids, std::slice::from_ref(&whole));
+    let (dir, network) = model.network()?;
+    if let Network::Bert(bert) = network {
+        anyhow::ensure!(kinds.is_empty() || kinds.len() == ids.len(), "--kinds: one for each id, or none");
+        batch.set_kinds(kinds);
+        println!("{}", said(&bert, &batch, process::dtype(&model.dtype)?));
+        return Ok(());
+    }
+    let m = model.opened(&dir, network)?;
     let mut graph = Graph::inference(m.gpt.parameters(), m.dtype);
     let hidden = m.gpt.forward(&mut graph, &batch, None);
     let logits = m.gpt.logits(&mut graph, &hidden);
-    let rows: Vec<Vec<f32>> = logits.to_vec().chunks(logits.cols()).map(<[f32]>::to_vec).collect();
-    println!("{}", serde_json::to_string(&rows)?);
+    println!("{}", serde_json::to_string(&rows(&logits))?);
     Ok(())
+}
+
+fn rows(x: &Tensor) -> Vec<Vec<f32>> {
+    x.to_vec().chunks(x.cols()).map(<[f32]>::to_vec).collect()
+}
+
+/// All that a BERT says of one sequence: the tokens' states, and what its head makes of them.
+fn said(bert: &Bert, batch: &Batch, dtype: DType) -> serde_json::Value {
+    let g = &mut Graph::inference(bert.parameters(), dtype);
+    let states = bert.forward(g, batch);
+    let first = states.select_rows(&[0]);
+    let pooled = bert.pooled(g, &first);
+    let words = bert.word_scores(g, &states);
+    let next = pooled.as_ref().and_then(|p| bert.next_sentence_scores(g, p));
+    let labels = bert.label_scores(g, pooled.as_ref().unwrap_or(&states));
+    let rows = |x: Option<Tensor>| x.as_ref().map(rows);
+    serde_json::json!({
+        "states": rows(Some(states)), "pooled": rows(pooled), "words": rows(words), "next_sentence": rows(next), "labels": rows(labels),
+    })
 }

@@ -18,6 +18,8 @@ pub struct Batch {
     pub weights: Tensor,
     /// Which rows attend to which, `S`.
     pub spans: Rc<Vec<Span>>,
+    /// Which part of its sequence each token is in, 0 or 1, `T`; empty if no sequence has parts.
+    pub kinds: Indices,
     /// What an encoder reads; empty for models without one.
     pub source: Source,
     scratch: Vec<u32>,
@@ -45,6 +47,7 @@ impl Default for Batch {
             targets: Indices::new(&[]),
             weights: Tensor::zeros(0, 1, DType::F32),
             spans: Rc::default(),
+            kinds: Indices::new(&[]),
             source: Source::default(),
             scratch: Vec::new(),
         }
@@ -102,12 +105,22 @@ impl Batch {
             self.scratch[s.clone()].iter_mut().enumerate().for_each(|(i, p)| *p = i as u32);
         }
         self.ids = Indices::new(ids);
+        self.kinds = Indices::new(&[]);
         self.positions = Indices::new(&self.scratch);
         self.targets = Indices::new(targets);
         self.weights = Tensor::from_f32(weights, t, 1, DType::F32);
         let own = Rc::make_mut(&mut self.spans);
         own.clear();
         own.extend(spans.iter().map(|s| Span { queries: s.clone(), keys: s.clone() }));
+    }
+
+    /// Sets which part of its sequence each token is in.
+    ///
+    /// # Panics
+    /// If there is not one for each token, or none at all.
+    pub fn set_kinds(&mut self, kinds: &[u32]) {
+        assert!(kinds.is_empty() || kinds.len() == self.tokens(), "batch: a part for each token, or none");
+        self.kinds = Indices::new(kinds);
     }
 
     /// Sets what the encoder reads.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod bert;
 mod cache;
 pub mod conv;
 pub mod cost;
@@ -21,6 +22,7 @@ pub mod rnn;
 pub mod seq2seq;
 
 pub use batch::{Batch, Source, Span};
+pub use bert::Bert;
 pub use cache::KvCache;
 pub use conv::Conv;
 pub use gpt::Gpt;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Model;
 use crate::batch::Batch;
+use crate::bert::{self, Bert};
 use crate::conv::{self, Conv};
 use crate::gpt::{self, Gpt};
 use crate::mlp::{self, Mlp};
@@ -25,6 +26,8 @@ pub enum Settings {
     Rnn(rnn::Config),
     /// An encoder and decoder.
     Seq2Seq(seq2seq::Config),
+    /// A BERT.
+    Bert(bert::Config),
 }
 
 /// A model of some architecture.
@@ -39,6 +42,8 @@ pub enum Network {
     Rnn(Box<Rnn>),
     /// An encoder and decoder.
     Seq2Seq(Box<Seq2Seq>),
+    /// A BERT.
+    Bert(Box<Bert>),
 }
 
 impl Network {
@@ -53,6 +58,7 @@ impl Network {
             Settings::Conv(c) => Network::Conv(Box::new(Conv::new(c, seed))),
             Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::new(c, seed))),
             Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::new(c, seed))),
+            Settings::Bert(c) => Network::Bert(Box::new(Bert::new(c, seed))),
         }
     }
 
@@ -67,6 +73,7 @@ impl Network {
             Settings::Conv(c) => Network::Conv(Box::new(Conv::zeros(c))),
             Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::zeros(c))),
             Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::zeros(c))),
+            Settings::Bert(c) => Network::Bert(Box::new(Bert::zeros(c))),
         }
     }
 
@@ -78,6 +85,7 @@ impl Network {
             Network::Conv(m) => Settings::Conv(m.config.clone()),
             Network::Rnn(m) => Settings::Rnn(m.config.clone()),
             Network::Seq2Seq(m) => Settings::Seq2Seq(m.config.clone()),
+            Network::Bert(m) => Settings::Bert(m.config.clone()),
         }
     }
 
@@ -88,6 +96,7 @@ impl Network {
             Network::Conv(m) => &**m,
             Network::Rnn(m) => &**m,
             Network::Seq2Seq(m) => &**m,
+            Network::Bert(m) => &**m,
         }
     }
 
@@ -98,6 +107,7 @@ impl Network {
             Network::Conv(m) => &mut **m,
             Network::Rnn(m) => &mut **m,
             Network::Seq2Seq(m) => &mut **m,
+            Network::Bert(m) => &mut **m,
         }
     }
 }
@@ -105,6 +115,12 @@ impl Network {
 impl From<Gpt> for Network {
     fn from(gpt: Gpt) -> Network {
         Network::Gpt(Box::new(gpt))
+    }
+}
+
+impl From<Bert> for Network {
+    fn from(bert: Bert) -> Network {
+        Network::Bert(Box::new(bert))
     }
 }
 
@@ -138,6 +154,7 @@ impl Settings {
             Settings::Conv(c) => c.check(),
             Settings::Rnn(c) => c.check(),
             Settings::Seq2Seq(c) => c.check(),
+            Settings::Bert(c) => c.check(),
         }
     }
 
@@ -149,6 +166,7 @@ impl Settings {
             Settings::Conv(c) => c.parameter_count(),
             Settings::Rnn(c) => c.parameter_count(),
             Settings::Seq2Seq(c) => c.parameter_count(),
+            Settings::Bert(c) => c.parameter_count(),
         }
     }
 
@@ -160,6 +178,7 @@ impl Settings {
             Settings::Conv(c) => c.vocab,
             Settings::Rnn(c) => c.vocab,
             Settings::Seq2Seq(c) => c.vocab,
+            Settings::Bert(c) => c.vocab,
         }
     }
 
@@ -171,6 +190,7 @@ impl Settings {
             Settings::Conv(c) => c.context,
             Settings::Rnn(c) => c.context,
             Settings::Seq2Seq(c) => c.length,
+            Settings::Bert(c) => c.context,
         }
     }
 
@@ -192,6 +212,7 @@ impl Settings {
             }
             Settings::Rnn(c) => recurrent(c.width, c.hidden, c.layers, c.cell, c.vocab),
             Settings::Seq2Seq(c) => recurrent(c.width, c.hidden, 1, c.cell, c.vocab),
+            Settings::Bert(c) => c.activation_bytes(tokens, operand),
         }
     }
 }

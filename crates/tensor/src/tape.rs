@@ -26,6 +26,7 @@ pub(crate) enum Record {
     Dropout(ops::dropout::Saved),
     Recurrent(Box<ops::recurrent::Saved>),
     Shift(ops::shift::Saved),
+    Rows(ops::rows::Saved),
 }
 
 impl Record {
@@ -42,6 +43,7 @@ impl Record {
             Record::Dropout(s) => s.backward(undo),
             Record::Recurrent(s) => s.backward(undo),
             Record::Shift(s) => s.backward(undo),
+            Record::Rows(s) => s.backward(undo),
         }
     }
 }

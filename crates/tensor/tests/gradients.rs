@@ -301,3 +301,14 @@ fn shifts_within_sequences() {
         });
     }
 }
+
+#[test]
+fn some_rows_beside_others() {
+    check("rows", &[[T, 5], [3, 5]], &|g, p| {
+        let x = input(g, p[0]);
+        let (first, second) = (g.rows(&x, &[0, 2, 6]), g.rows(&x, &[1, 2, 5]));
+        let y = g.linear(&first, p[1], None);
+        let z = g.linear(&second, p[1], None);
+        g.add(&y, &z)
+    });
+}

@@ -59,6 +59,7 @@ impl Plan {
             model::Settings::Conv(c) => c.width * c.vocab,
             model::Settings::Rnn(c) => c.hidden * c.vocab,
             model::Settings::Seq2Seq(c) => c.hidden * c.vocab,
+            model::Settings::Bert(c) => c.width * c.vocab.max(c.hidden).max(3 * c.width),
         };
         let packed = 2 * (largest * self.dtype().size()) as u64;
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());

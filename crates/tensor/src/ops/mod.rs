@@ -10,6 +10,7 @@ pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod recurrent;
 pub(crate) mod rope;
+pub(crate) mod rows;
 pub(crate) mod shift;
 
 pub use activation::Activation;
