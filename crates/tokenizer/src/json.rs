@@ -4,6 +4,9 @@
 //! In the file a byte is a printable character: 188 stand for themselves, the other 68 for U+0100 upwards. Merges are read as `"a b"` and
 //! as `["a", "b"]`.
 
+mod document;
+mod wordpiece;
+
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 

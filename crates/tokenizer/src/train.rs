@@ -37,7 +37,10 @@ pub fn train<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, size: usize, spe
 impl Training<'_> {
     /// Trains.
     pub fn run(&self, texts: &[&str]) -> Tokenizer {
-        let words = count(self.split, texts, self.threads.max(1));
+        let mut words = count(texts, self.threads.max(1), |text| self.split.words(text));
+        // A word of one byte has no pair.
+        words.retain(|w| w.0.len() > 1);
+        let words: Vec<(&[u8], u64)> = words.into_iter().map(|(w, n)| (w.as_bytes(), n)).collect();
         let merged = self.size.saturating_sub(self.specials.len());
         let (mut tokens, merges) = Merger::new(&words).run(merged);
         let first = tokens.len() as u32;
@@ -49,7 +52,11 @@ impl Training<'_> {
 }
 
 /// The words of some texts with their numbers, in order of their bytes.
-fn count<'a>(split: Split, texts: &[&'a str], threads: usize) -> Vec<(&'a [u8], u64)> {
+pub(crate) fn count<'a, W: Iterator<Item = &'a str>>(
+    texts: &[&'a str],
+    threads: usize,
+    words: impl Fn(&'a str) -> W + Sync,
+) -> Vec<(&'a str, u64)> {
     let bytes: usize = texts.iter().map(|t| t.len()).sum();
     let mut shares: Vec<Vec<&'a str>> = vec![Vec::new()];
     let mut filled = 0;
@@ -64,15 +71,14 @@ fn count<'a>(split: Split, texts: &[&'a str], threads: usize) -> Vec<(&'a [u8], 
         }
     }
     let one = |texts: &[&'a str]| {
-        let mut counts: FxHashMap<&'a [u8], u64> = FxHashMap::default();
-        for text in texts {
-            for word in split.words(text) {
-                *counts.entry(word.as_bytes()).or_default() += 1;
-            }
+        let mut counts: FxHashMap<&'a str, u64> = FxHashMap::default();
+        for word in texts.iter().flat_map(|text| words(text)) {
+            *counts.entry(word).or_default() += 1;
         }
         counts
     };
-    let mut parts: Vec<FxHashMap<&[u8], u64>> = std::thread::scope(|scope| {
+    let one = &one;
+    let mut parts: Vec<FxHashMap<&str, u64>> = std::thread::scope(|scope| {
         let running: Vec<_> = shares.iter().map(|s| scope.spawn(move || one(s))).collect();
         running.into_iter().map(|r| r.join().unwrap_or_default()).collect()
     });
@@ -83,8 +89,7 @@ fn count<'a>(split: Split, texts: &[&'a str], threads: usize) -> Vec<(&'a [u8], 
             *all.entry(word).or_default() += n;
         }
     }
-    // A word of one byte has no pair.
-    let mut list: Vec<(&[u8], u64)> = all.into_iter().filter(|w| w.0.len() > 1).collect();
+    let mut list: Vec<(&str, u64)> = all.into_iter().collect();
     list.sort_unstable();
     list
 }
@@ -107,7 +112,7 @@ impl Pairing {
 }
 
 /// The state between merges: all words in one array of ids, each in the place of its bytes.
-struct Merger {
+pub(crate) struct Merger {
     symbols: Vec<u32>,
     /// First symbol, number of symbols, how often the word occurs.
     words: Vec<(usize, u32, u64)>,
@@ -144,7 +149,28 @@ impl Merger {
         m
     }
 
-    fn run(mut self, size: usize) -> (Vec<Vec<u8>>, Vec<Pair>) {
+    /// Words of symbols other than bytes: of each symbol its bytes, which a merge joins.
+    pub(crate) fn of(tokens: Vec<Vec<u8>>, list: &[(Vec<u32>, u64)]) -> Merger {
+        let mut m = Merger {
+            symbols: Vec::with_capacity(list.iter().map(|w| w.0.len()).sum()),
+            words: Vec::with_capacity(list.len()),
+            tokens,
+            pairs: FxHashMap::default(),
+            queue: BinaryHeap::new(),
+        };
+        for (i, (word, n)) in list.iter().enumerate() {
+            m.words.push((m.symbols.len(), word.len() as u32, *n));
+            m.symbols.extend_from_slice(word);
+            for p in word.windows(2) {
+                m.pairs.entry((p[0], p[1])).or_default().add(*n, i as u32);
+            }
+        }
+        m.queue = m.pairs.iter().map(|(pair, p)| (p.count, Reverse(*pair))).filter(|p| p.0 > 1).collect();
+        m
+    }
+
+    /// Merges until there are so many tokens, or no pair occurs twice.
+    pub(crate) fn run(mut self, size: usize) -> (Vec<Vec<u8>>, Vec<Pair>) {
         let mut merges = Vec::new();
         let mut known: FxHashSet<Vec<u8>> = self.tokens.iter().cloned().collect();
         while self.tokens.len() < size {
