@@ -1,15 +1,21 @@
 //! A conversation ↔ ids and learned targets: the one renderer that fine-tuning, chat and evaluation share.
 //!
 //! The form is ChatML: `<|im_start|>role⏎content<|im_end|>⏎`. Special tokens come from the structure; text that looks like one is
-//! encoded as plain characters. Learned are the assistant's words and the token that ends its turn, nothing else.
+//! encoded as plain characters. Learned are the assistant's words, its calls of tools, and the token that ends its turn, nothing else.
+//!
+//! Tools are told and called as in Qwen 2.5 and 3: their descriptions as JSON between `<tools>` in the system's message, a call between
+//! `<tool_call>` behind the assistant's words, results between `<tool_response>` as the user's message.
 #![forbid(unsafe_code)]
 
 mod template;
+mod tools;
 
 use pupil_tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use template::{Template, TemplateError};
+pub use tools::ToolCall;
 
 /// Ends a document.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -21,7 +27,7 @@ pub const END: &str = "<|im_end|>";
 pub const SPECIALS: [&str; 3] = [END_OF_TEXT, START, END];
 
 /// The same form as a Jinja template, for `tokenizer_config.json`.
-pub const JINJA: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+pub const JINJA: &str = include_str!("chatml.jinja");
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +39,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model called.
+    Tool,
 }
 
 impl Role {
@@ -42,6 +50,7 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 }
@@ -53,12 +62,21 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// Tools that the assistant calls behind its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The call that a tool answers, for templates that ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+    /// The tool that answers, for templates that ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 impl Message {
-    /// A message.
+    /// A message of words.
     pub fn new(role: Role, content: impl Into<String>) -> Message {
-        Message { role, content: content.into() }
+        Message { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None, name: None }
     }
 }
 
@@ -134,14 +152,40 @@ impl<'a> Renderer<'a> {
     /// # Ok::<(), pupil_chat::MissingToken>(())
     /// ```
     pub fn render(&self, messages: &[Message], reply: bool) -> Rendered {
+        self.render_tools(&[], messages, reply)
+    }
+
+    /// The same where the assistant may call tools, each described as `{"type": "function", "function": {…}}`.
+    pub fn render_tools(&self, tools: &[Value], messages: &[Message], reply: bool) -> Rendered {
         let mut r = Rendered::default();
-        for m in messages {
-            self.message(m, &mut r);
+        let mut rest = messages;
+        if !tools.is_empty() {
+            self.opening(Role::System, &mut r);
+            if let Some((first, others)) = messages.split_first().filter(|(m, _)| m.role == Role::System) {
+                self.text(&first.content, false, &mut r);
+                self.text("\n\n", false, &mut r);
+                rest = others;
+            }
+            self.text(&tools::preamble(tools), false, &mut r);
+            self.ending(false, &mut r);
+        }
+        for (i, m) in rest.iter().enumerate() {
+            let is_tool = |at: usize| rest.get(at).is_some_and(|m| m.role == Role::Tool);
+            if m.role == Role::Tool {
+                self.result(m, i.checked_sub(1).is_some_and(is_tool), is_tool(i + 1), &mut r);
+            } else {
+                self.message(m, &mut r);
+            }
         }
         if reply {
             self.opening(Role::Assistant, &mut r);
         }
         r
+    }
+
+    fn text(&self, text: &str, learned: bool, r: &mut Rendered) {
+        r.ids.extend(self.tokenizer.encode(text));
+        r.learned.resize(r.ids.len(), learned);
     }
 
     fn opening(&self, role: Role, r: &mut Rendered) {
@@ -151,13 +195,34 @@ impl<'a> Renderer<'a> {
         r.learned.resize(r.ids.len(), false);
     }
 
-    fn message(&self, m: &Message, r: &mut Rendered) {
-        self.opening(m.role, r);
-        r.ids.extend(self.tokenizer.encode(&m.content));
+    fn ending(&self, learned: bool, r: &mut Rendered) {
         r.ids.push(self.end);
-        r.learned.resize(r.ids.len(), m.role == Role::Assistant);
+        r.learned.push(learned);
         r.ids.extend_from_slice(&self.newline);
         r.learned.resize(r.ids.len(), false);
+    }
+
+    fn message(&self, m: &Message, r: &mut Rendered) {
+        let learned = m.role == Role::Assistant;
+        self.opening(m.role, r);
+        self.text(&m.content, learned, r);
+        self.text(&tools::calls(m), learned, r);
+        self.ending(learned, r);
+    }
+
+    /// What a tool gave. Results that follow each other share one message of the user.
+    fn result(&self, m: &Message, goes_on: bool, more: bool, r: &mut Rendered) {
+        if !goes_on {
+            self.opening(Role::User, r);
+            self.text(tools::RESULT, false, r);
+        }
+        self.text(&m.content, false, r);
+        if more {
+            self.text(&format!("{}\n{}", tools::RESULT_END, tools::RESULT), false, r);
+        } else {
+            self.text(tools::RESULT_END, false, r);
+            self.ending(false, r);
+        }
     }
 }
 
@@ -183,6 +248,45 @@ mod tests {
             r.render(&chat, true).marked(&t),
             "<|im_start|>system\nbe kind<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n\
              ⟦hello<|im_end|>⟧\n<|im_start|>user\nbye<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn tools_are_told_called_and_answered_as_in_qwen() {
+        let t = tokenizer();
+        let r = Renderer::new(&t).unwrap();
+        let call = |n: u64| {
+            let arguments = serde_json::json!({"city": "Rome", "days": n});
+            ToolCall { id: None, name: "weather".into(), arguments: arguments.as_object().unwrap().clone() }
+        };
+        let tools = [serde_json::json!({"type": "function", "function": {"name": "weather", "parameters": {}}})];
+        let says = |content: &str, calls: Vec<ToolCall>| Message {
+            tool_calls: calls,
+            ..Message::new(Role::Assistant, content)
+        };
+        let chat = [
+            Message::new(Role::User, "hi"),
+            says("", vec![call(1), call(2)]),
+            Message::new(Role::Tool, "sun"),
+            Message::new(Role::Tool, "rain"),
+            says("hello", vec![call(3)]),
+        ];
+        let marked = r.render_tools(&tools, &chat, false).marked(&t);
+        let told = "{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {}}}\n</tools>";
+        assert!(marked.starts_with("<|im_start|>system\n# Tools\n") && marked.contains(told), "{marked}");
+        let (_, said) = marked.split_once("<|im_start|>user\nhi<|im_end|>\n").unwrap();
+        let called = |n: u64| {
+            format!("<tool_call>\n{{\"name\": \"weather\", \"arguments\": {{\"city\": \"Rome\", \"days\": {n}}}}}\n</tool_call>")
+        };
+        assert_eq!(
+            said,
+            format!(
+                "<|im_start|>assistant\n⟦{}\n{}<|im_end|>⟧\n<|im_start|>user\n<tool_response>\nsun\n</tool_response>\n\
+                 <tool_response>\nrain\n</tool_response><|im_end|>\n<|im_start|>assistant\n⟦hello\n{}<|im_end|>⟧\n",
+                called(1),
+                called(2),
+                called(3)
+            )
         );
     }
 

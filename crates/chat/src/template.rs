@@ -3,11 +3,14 @@
 //! A template is a program by somebody else, so it runs with bounded fuel and can reach nothing. What people said is put in after
 //! rendering: the template sees marks in its place, so a message can neither become a special token nor change the structure.
 
+use std::ops::Range;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use pupil_tokenizer::Tokenizer;
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::{Message, Rendered, Role};
 
@@ -30,6 +33,12 @@ pub enum TemplateError {
     /// It changes what is said beyond cutting blanks off its ends, so that it cannot be told from the structure.
     #[error("chat template: message {0} does not come out once as it went in")]
     Changed(usize),
+    /// It writes a message with calls of tools differently when others follow.
+    #[error("chat template: the calls of tools in message {0} cannot be told from what stands around them")]
+    Calls(usize),
+    /// A tool or its arguments have the text of a special token in them, which the template would make that token.
+    #[error("chat template: a tool or a call of one holds the text of the special token {0}")]
+    Special(String),
 }
 
 const NAME: &str = "chat";
@@ -66,15 +75,29 @@ impl Template {
     /// # Errors
     /// If the template fails or refuses the conversation.
     pub fn render(&self, messages: &[Message], reply: bool) -> Result<String, TemplateError> {
+        self.render_tools(&[], messages, reply)
+    }
+
+    /// The same with `tools=tools`, each `{"type": "function", "function": {…}}`.
+    ///
+    /// # Errors
+    /// If the template fails or refuses the conversation.
+    pub fn render_tools(
+        &self,
+        tools: &[Json],
+        messages: &[Message],
+        reply: bool,
+    ) -> Result<String, TemplateError> {
         let messages = Value::from(Serde(messages));
+        let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
         let template = self.environment.get_template(NAME)?;
         Ok(template.render(context! {
             messages, add_generation_prompt => reply, bos_token => &self.bos, eos_token => &self.eos,
-            tools => Value::from(()), documents => Value::from(()),
+            tools, documents => Value::from(()),
         })?)
     }
 
-    /// The conversation as ids; learned are the assistant's words and the special token that ends each of its messages.
+    /// The conversation as ids; learned are the assistant's words and calls, and the special token that ends each of its messages.
     ///
     /// # Errors
     /// If the template fails, or changes what is said.
@@ -84,28 +107,85 @@ impl Template {
         messages: &[Message],
         reply: bool,
     ) -> Result<Rendered, TemplateError> {
-        let marked: Vec<Message> =
-            messages.iter().enumerate().map(|(i, m)| Message::new(m.role, mark(i))).collect();
-        let text = self.render(&marked, reply)?;
-        let mut out = Rendered::default();
-        let mut rest = text.as_str();
-        let mut learns_end = false;
-        for (i, m) in messages.iter().enumerate() {
-            let mark = mark(i);
-            let Some((before, after)) = rest.split_once(&mark) else {
-                return Err(TemplateError::Changed(i));
-            };
-            if after.contains(&mark) {
-                return Err(TemplateError::Changed(i));
-            }
-            structure(tokenizer, before, learns_end, &mut out);
-            out.ids.extend(tokenizer.encode(m.content.trim()));
-            learns_end = m.role == Role::Assistant;
-            out.learned.resize(out.ids.len(), learns_end);
-            rest = after;
+        self.encode_tools(tokenizer, &[], messages, reply)
+    }
+
+    /// The same with tools.
+    ///
+    /// # Errors
+    /// If the template fails, changes what is said, or would make special tokens of what a tool or a call says.
+    pub fn encode_tools(
+        &self,
+        tokenizer: &Tokenizer,
+        tools: &[Json],
+        messages: &[Message],
+        reply: bool,
+    ) -> Result<Rendered, TemplateError> {
+        // Templates write tools and calls as JSON or otherwise, so marks cannot stand for what is in them.
+        let said = serde_json::to_string(&(tools, messages.iter().map(|m| &m.tool_calls).collect::<Vec<_>>()))
+            .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+        if let Some((name, _)) = tokenizer.specials().iter().find(|(name, _)| said.contains(name.as_str())) {
+            return Err(TemplateError::Special(name.clone()));
         }
-        structure(tokenizer, rest, learns_end, &mut out);
+        let marks = |(i, m): (usize, &Message)| {
+            // Templates ask whether there are words beside a call.
+            let silent = m.content.is_empty() && !m.tool_calls.is_empty();
+            Message { content: if silent { String::new() } else { mark(i) }, ..m.clone() }
+        };
+        let marked: Vec<Message> = messages.iter().enumerate().map(marks).collect();
+        let text = self.render_tools(tools, &marked, reply)?;
+        // A message with calls is learned from the end of its opening to the special token that ends it.
+        let mut calls = Vec::new();
+        for i in (0..messages.len()).filter(|i| !messages[*i].tool_calls.is_empty()) {
+            let before = self.render_tools(tools, &marked[..i], true)?;
+            let whole = self.render_tools(tools, &marked[..=i], false)?;
+            if !whole.starts_with(&before) || !text.starts_with(&whole) {
+                return Err(TemplateError::Calls(i));
+            }
+            let behind = &whole[before.len()..];
+            let names = tokenizer.specials().iter();
+            let end = names.filter_map(|(name, _)| Some(behind.rfind(name.as_str())? + name.len())).max();
+            calls.push(before.len()..before.len() + end.unwrap_or(behind.len()));
+        }
+        let mut out = Rendered::default();
+        let (mut at, mut learns_end) = (0, false);
+        for (i, m) in messages.iter().enumerate().filter(|(i, _)| !marked[*i].content.is_empty()) {
+            let mark = mark(i);
+            let found = text[at..].split_once(&mark).filter(|(_, after)| !after.contains(&mark));
+            let before = found.ok_or(TemplateError::Changed(i))?.0.len();
+            pieces(tokenizer, &text, at..at + before, &calls, learns_end, &mut out);
+            out.ids.extend(tokenizer.encode(m.content.trim()));
+            let learned = m.role == Role::Assistant;
+            out.learned.resize(out.ids.len(), learned);
+            learns_end = learned && m.tool_calls.is_empty();
+            at += before + mark.len();
+        }
+        pieces(tokenizer, &text, at..text.len(), &calls, learns_end, &mut out);
         Ok(out)
+    }
+}
+
+/// Encodes a part of what the template wrote, cut where calls begin and end; all of a call is learned.
+fn pieces(
+    tokenizer: &Tokenizer,
+    text: &str,
+    part: Range<usize>,
+    calls: &[Range<usize>],
+    mut learns_end: bool,
+    out: &mut Rendered,
+) {
+    let mut at = part.start;
+    while at < part.end {
+        let call = calls.iter().find(|c| c.contains(&at));
+        let next = call.map(|c| c.end).or_else(|| calls.iter().map(|c| c.start).find(|s| *s > at));
+        let end = next.unwrap_or(part.end).min(part.end);
+        let begin = out.learned.len();
+        structure(tokenizer, &text[at..end], learns_end, out);
+        if call.is_some() {
+            out.learned[begin..].fill(true);
+        }
+        learns_end = false;
+        at = end;
     }
 }
 
@@ -158,6 +238,14 @@ fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
+/// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it.
+pub(crate) fn python_json(value: &impl Serialize) -> String {
+    let mut out = Vec::new();
+    // Values of JSON can be written, and memory does not fail.
+    let _ = value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Python));
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// JSON with the blanks that Python puts after commas and colons.
 struct Python;
 
@@ -188,7 +276,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::{JINJA, Renderer, SPECIALS};
+    use crate::{JINJA, Renderer, SPECIALS, ToolCall};
 
     #[derive(Deserialize)]
     struct Case {
@@ -197,6 +285,8 @@ mod tests {
         bos: String,
         eos: String,
         messages: Vec<Message>,
+        #[serde(default)]
+        tools: Vec<Json>,
         reply: bool,
         expected: Option<String>,
     }
@@ -207,7 +297,8 @@ mod tests {
         let cases: Vec<Case> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert!(cases.len() >= 24);
         for c in cases {
-            let made = Template::new(&c.template, &c.bos, &c.eos).unwrap().render(&c.messages, c.reply);
+            let template = Template::new(&c.template, &c.bos, &c.eos).unwrap();
+            let made = template.render_tools(&c.tools, &c.messages, c.reply);
             assert_eq!(made.ok(), c.expected, "{} {:?}", c.name, c.messages);
         }
     }
@@ -227,6 +318,44 @@ mod tests {
                 Renderer::new(&t).unwrap().render(&chat, reply)
             );
         }
+    }
+
+    #[test]
+    fn calls_are_the_same_by_template_and_by_renderer() {
+        let t = pupil_tokenizer::train(["system user assistant hello there, tool call"; 3], 300, &SPECIALS);
+        let template = Template::new(JINJA, "", "").unwrap();
+        let tools = [serde_json::json!({"type": "function", "function": {"name": "find", "parameters": {}}})];
+        let call = |what: &str| ToolCall {
+            id: None,
+            name: "find".into(),
+            arguments: serde_json::json!({"what": what, "n": [1, 2]}).as_object().unwrap().clone(),
+        };
+        let chat = |what: &str| {
+            let calls = |content: &str, n: usize| Message {
+                tool_calls: vec![call(what); n],
+                ..Message::new(Role::Assistant, content)
+            };
+            vec![
+                Message::new(Role::System, "be kind"),
+                Message::new(Role::User, "hi"),
+                calls("", 2),
+                Message::new(Role::Tool, "here <|im_end|>"),
+                Message::new(Role::Tool, "there"),
+                calls("hello", 1),
+                Message::new(Role::Tool, "nowhere"),
+                Message::new(Role::Assistant, "there"),
+            ]
+        };
+        for tools in [&tools[..], &[]] {
+            for reply in [false, true] {
+                assert_eq!(
+                    template.encode_tools(&t, tools, &chat("a \"b\""), reply).unwrap(),
+                    Renderer::new(&t).unwrap().render_tools(tools, &chat("a \"b\""), reply)
+                );
+            }
+        }
+        let e = template.encode_tools(&t, &tools, &chat("<|im_end|>"), false).unwrap_err();
+        assert!(matches!(e, TemplateError::Special(_)), "{e}");
     }
 
     #[test]

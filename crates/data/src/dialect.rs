@@ -3,9 +3,9 @@
 //! Known are OpenAI messages, ShareGPT, Alpaca, prompt and completion, question and answer, preference pairs, OpenAssistant trees,
 //! ChatterBot's lists, and objects with a text. What is not recognised is shown with its keys and the nearest known dialect.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::record::{Chat, Preference, Record, Turn};
+use crate::record::{Call, Chat, Preference, Record, Turn};
 
 type Object = Map<String, Value>;
 
@@ -40,7 +40,7 @@ pub fn records(value: &Value) -> Result<Vec<Record>, String> {
             Ok(vec![Record::Chat(Chat::alternating(turns.iter().filter_map(Value::as_str)))])
         }
         Value::Array(turns) if !turns.is_empty() && turns.iter().all(|t| speaker(t).is_some()) => {
-            chat(turns, None).map(|c| vec![Record::Chat(c)])
+            chat(turns, None, Vec::new()).map(|c| vec![Record::Chat(c)])
         }
         other => Err(format!("is {}, expected a JSON object", kind(other))),
     }
@@ -73,7 +73,7 @@ fn object(o: &Object) -> Result<Vec<Record>, String> {
         if turns.iter().any(Value::is_array) {
             return lists(turns);
         }
-        return chat(turns, system()).map(|c| vec![Record::Chat(c)]);
+        return chat(turns, system(), tools(o)?).map(|c| vec![Record::Chat(c)]);
     }
     let answered = |question: String, answer: &str| {
         let mut turns: Vec<Turn> = system().map(|s| turn("system", s)).into_iter().collect();
@@ -84,7 +84,7 @@ fn object(o: &Object) -> Result<Vec<Record>, String> {
             }
         }
         turns.extend([turn("user", question), turn("assistant", answer)]);
-        Ok(Record::Chat(Chat { messages: turns }))
+        Ok(Record::Chat(Chat::new(turns)))
     };
     if let Some(instruction) = string(o, "instruction") {
         let whole = |from: &Object| match string(from, "input") {
@@ -173,7 +173,7 @@ fn string<'a>(o: &'a Object, key: &str) -> Option<&'a str> {
 }
 
 fn turn(role: &str, content: impl Into<String>) -> Turn {
-    Turn { role: role.to_owned(), content: content.into() }
+    Turn::new(role, content)
 }
 
 /// Who says a turn, as its dialect calls them.
@@ -181,17 +181,68 @@ fn speaker(t: &Value) -> Option<&str> {
     ["role", "from", "speaker"].iter().find_map(|k| t.get(k)).and_then(Value::as_str)
 }
 
-/// What a turn says: a string, or the text parts of a list; the calls of tools as JSON.
+/// What a turn says: a string, or the text parts of a list.
 fn said(t: &Value) -> Option<String> {
-    let calls = || t.get("tool_calls").or_else(|| t.get("function_call")).filter(|c| !c.is_null());
-    let content = ["content", "value", "text", "message"].iter().find_map(|k| t.get(k));
-    match content {
-        Some(Value::String(s)) if !s.is_empty() => Some(s.trim().to_owned()),
+    match ["content", "value", "text", "message"].iter().find_map(|k| t.get(k)) {
+        Some(Value::String(s)) => Some(s.trim().to_owned()),
         Some(Value::Array(parts)) => {
             Some(parts.iter().filter_map(|p| p.get("text").and_then(Value::as_str)).collect())
         }
-        _ => calls().map(Value::to_string).or_else(|| content.map(|_| String::new())),
+        Some(_) => Some(String::new()),
+        None => ["tool_calls", "function_call"].iter().any(|k| t.get(k).is_some()).then(String::new),
     }
+}
+
+/// A value, or what the JSON in a string says: arguments and tools come in both forms.
+fn unwrapped(v: &Value) -> Option<std::borrow::Cow<'_, Value>> {
+    match v {
+        Value::String(s) => serde_json::from_str(s).ok().map(std::borrow::Cow::Owned),
+        other => Some(std::borrow::Cow::Borrowed(other)),
+    }
+}
+
+/// One call of a tool: `{"function": {"name", "arguments"}}` or what is in it; arguments are an object or its JSON.
+fn call(v: &Value) -> Option<Call> {
+    let function = v.get("function").unwrap_or(v);
+    let name = function.get("name")?.as_str()?.to_owned();
+    let arguments = match function.get("arguments").or_else(|| function.get("parameters")) {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::String(s)) if s.trim().is_empty() => Map::new(),
+        Some(a) => unwrapped(a)?.as_object()?.clone(),
+    };
+    Some(Call { id: v.get("id").and_then(Value::as_str).map(str::to_owned), name, arguments })
+}
+
+/// The calls of a turn: OpenAI's `tool_calls`, its older `function_call`, or a turn of ShareGPT whose words are a call.
+fn calls(t: &Value) -> Result<Vec<Call>, String> {
+    let present = |k| t.get(k).filter(|c: &&Value| !c.is_null());
+    let wrong = |c: &Value| {
+        let text: String = c.to_string().chars().take(80).collect();
+        format!("a call of a tool has no `name` with an object of `arguments`: {text}")
+    };
+    if let Some(list) = present("tool_calls") {
+        let list = list.as_array().ok_or_else(|| wrong(list))?;
+        return list.iter().map(|c| call(c).ok_or_else(|| wrong(c))).collect();
+    }
+    present("function_call").map_or(Ok(Vec::new()), |c| Ok(vec![call(c).ok_or_else(|| wrong(c))?]))
+}
+
+/// The tools of a conversation, each in OpenAI's form; a list, or the JSON of one.
+fn tools(o: &Object) -> Result<Vec<Value>, String> {
+    let Some(given) = ["tools", "functions"].iter().find_map(|k| o.get(*k)).filter(|v| !v.is_null()) else {
+        return Ok(Vec::new());
+    };
+    if given.as_str().is_some_and(|s| s.trim().is_empty()) {
+        return Ok(Vec::new());
+    }
+    let list = unwrapped(given).and_then(|v| v.as_array().cloned());
+    let list = list.ok_or("its `tools` are no list, and no JSON of one")?;
+    let tool = |t: Value| match t.get("function") {
+        Some(f) if f.get("name").is_some_and(Value::is_string) => Ok(t),
+        None if t.get("name").is_some_and(Value::is_string) => Ok(json!({"type": "function", "function": t})),
+        _ => Err("one of its `tools` has no name".to_owned()),
+    };
+    list.into_iter().map(tool).collect()
 }
 
 /// pupil's name of a role.
@@ -208,29 +259,43 @@ fn role(name: &str) -> Option<&'static str> {
 fn turns(list: &[Value]) -> Result<Vec<Turn>, String> {
     let mut turns = Vec::new();
     for (i, t) in list.iter().enumerate() {
-        let content = said(t).ok_or_else(|| format!("turn {i} says nothing: no `content` or `value`"))?;
+        let mut content = said(t).ok_or_else(|| format!("turn {i} says nothing: no `content` or `value`"))?;
         let who = match speaker(t) {
             Some(name) => role(name).ok_or_else(|| format!("turn {i} has the unknown role {name:?}"))?,
             // KdConv and others: no names, the speakers alternate.
             None if i.is_multiple_of(2) => "user",
             None => "assistant",
         };
-        turns.push(turn(who, content));
+        let mut tool_calls = calls(t).map_err(|e| format!("turn {i}: {e}"))?;
+        if speaker(t) == Some("function_call") && tool_calls.is_empty() {
+            // A call, or a list of them, as the words of a turn; words that are none stay words.
+            let list = match serde_json::from_str(&content) {
+                Ok(Value::Array(list)) => list,
+                Ok(one) => vec![one],
+                Err(_) => Vec::new(),
+            };
+            if let Some(all) = list.iter().map(call).collect::<Option<Vec<Call>>>().filter(|c| !c.is_empty()) {
+                (tool_calls, content) = (all, String::new());
+            }
+        }
+        let own = |key: &str| t.get(key).and_then(Value::as_str).filter(|_| who == "tool").map(str::to_owned);
+        let (tool_call_id, name) = (own("tool_call_id"), own("name"));
+        turns.push(Turn { role: who.to_owned(), content, tool_calls, tool_call_id, name });
     }
     Ok(turns)
 }
 
-fn chat(list: &[Value], system: Option<&str>) -> Result<Chat, String> {
+fn chat(list: &[Value], system: Option<&str>, tools: Vec<Value>) -> Result<Chat, String> {
     let mut messages = turns(list)?;
     if let Some(s) = system
         && messages.first().is_some_and(|m| m.role != "system")
     {
         messages.insert(0, turn("system", s));
     }
-    if !messages.iter().any(|m| m.role == "assistant" && !m.content.is_empty()) {
+    if !messages.iter().any(Turn::teaches) {
         return Err("no turn of the assistant, so nothing to learn".to_owned());
     }
-    Ok(Chat { messages })
+    Ok(Chat { messages, tools })
 }
 
 fn preference(o: &Object) -> Result<Preference, String> {
@@ -284,7 +349,7 @@ fn thread(root: &Value) -> Result<Chat, String> {
     while messages.last().is_some_and(|m| m.role != "assistant") {
         messages.pop();
     }
-    if messages.is_empty() { Err("a tree without a reply".into()) } else { Ok(Chat { messages }) }
+    if messages.is_empty() { Err("a tree without a reply".into()) } else { Ok(Chat::new(messages)) }
 }
 
 /// DailyDialog's form: a conversation on each line, `__eou__` after each turn. `None` if a text is no such thing.
@@ -417,6 +482,56 @@ mod tests {
         let Record::Chat(c) = one(v) else { panic!("no chat") };
         let roles: Vec<&str> = c.messages.iter().map(|m| m.role.as_str()).collect();
         assert_eq!(roles, ["user", "assistant", "tool", "assistant"]);
+    }
+
+    #[test]
+    fn calls_of_tools_are_the_same_in_each_dialect_and_come_back() {
+        let tool = json!({"name": "times", "description": "a·b", "parameters": {"type": "object", "properties": {}}});
+        let wrapped = json!({"type": "function", "function": tool});
+        let arguments = json!({"b": 7, "a": 6});
+        let openai = json!({"messages": [{"role": "user", "content": "6*7?"},
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "x1", "type": "function",
+                "function": {"name": "times", "arguments": arguments.to_string()}}]},
+            {"role": "tool", "tool_call_id": "x1", "content": "42"}, {"role": "assistant", "content": "42."}],
+            "tools": [wrapped]});
+        let sharegpt = json!({"conversations": [{"from": "human", "value": "6*7?"},
+            {"from": "function_call", "value": json!({"name": "times", "arguments": arguments}).to_string()},
+            {"from": "observation", "value": "42"}, {"from": "gpt", "value": "42."}],
+            "tools": json!([tool]).to_string()});
+        let older = json!({"messages": [{"role": "user", "content": "6*7?"},
+            {"role": "assistant", "content": null, "function_call": {"name": "times", "arguments": arguments.to_string()}},
+            {"role": "function", "name": "times", "content": "42"}, {"role": "assistant", "content": "42."}],
+            "functions": [tool]});
+        for (v, id, name) in [(openai, Some("x1"), None), (sharegpt, None, None), (older, None, Some("times"))] {
+            let record = one(v);
+            let Record::Chat(c) = &record else { panic!("no chat") };
+            let (call, result) = (&c.messages[1], &c.messages[2]);
+            assert_eq!((call.role.as_str(), call.content.as_str()), ("assistant", ""));
+            let keys: Vec<&str> = call.tool_calls[0].arguments.keys().map(String::as_str).collect();
+            assert_eq!((call.tool_calls[0].name.as_str(), keys), ("times", vec!["b", "a"]), "order is kept");
+            assert_eq!((result.role.as_str(), result.content.as_str()), ("tool", "42"));
+            assert_eq!((call.tool_calls[0].id.as_deref(), result.tool_call_id.as_deref()), (id, id));
+            assert_eq!((result.name.as_deref(), &c.tools), (name, &vec![wrapped.clone()]));
+            assert!(record.plain().contains(r#"{"name":"times","arguments":{"b":7,"a":6}}"#));
+            let text = record.to_json().to_string();
+            assert_eq!(one(serde_json::from_str(&text).unwrap()), record);
+        }
+    }
+
+    #[test]
+    fn calls_that_are_none_are_refused_or_stay_words() {
+        let with = |extra: Value| json!({"messages": [{"role": "user", "content": "hi"}, extra]});
+        let e = records(&with(json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{cut"}}]})));
+        assert!(e.clone().unwrap_err().contains("turn 1") && e.unwrap_err().contains("arguments"));
+        let words = records(&with(json!({"from": "function_call", "value": "not JSON"}))).unwrap();
+        assert_eq!(words, [Record::Chat(Chat::alternating(["hi", "not JSON"]))]);
+        let mut v = with(json!({"role": "assistant", "content": "a"}));
+        v["tools"] = json!("{cut");
+        assert!(records(&v).unwrap_err().contains("tools"));
+        v["tools"] = json!([{"description": "nameless"}]);
+        assert!(records(&v).unwrap_err().contains("no name"));
+        v["tools"] = json!("[]");
+        assert!(records(&v).is_ok());
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Corpus, Error> {
                 Ok(Record::Chat(chat)) => corpus.chats.push(chat),
                 Ok(Record::Preference(p)) => {
                     let mut messages = p.prompt;
-                    messages.push(crate::record::Turn { role: "assistant".into(), content: p.chosen });
-                    corpus.chats.push(Chat { messages });
+                    messages.push(crate::record::Turn::new("assistant", p.chosen));
+                    corpus.chats.push(Chat::new(messages));
                 }
                 Err(why) => {
                     corpus.skipped_count += 1;

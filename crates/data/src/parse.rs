@@ -105,7 +105,7 @@ fn texts(text: &str, first: u64, all: &mut Vec<Parsed>) {
     }
     let (mut line, mut add) = (first, |line: u64, text: String| {
         let record = match dialect::transcript(&text) {
-            Some(messages) => Record::Chat(Chat { messages }),
+            Some(messages) => Record::Chat(Chat::new(messages)),
             None => Record::Document(text),
         };
         all.push((line, Ok(record)));

@@ -17,7 +17,7 @@ use crate::clean::{self, Reason};
 use crate::near;
 use crate::parse;
 use crate::pieces::Piece;
-use crate::record::Record;
+use crate::record::{Record, Turn};
 use crate::source::{self, Error, File, MANIFEST};
 use crate::stream::stream;
 
@@ -240,7 +240,7 @@ fn clean_record(mut record: Record, line: u64, settings: &Settings, w: &mut Work
             0
         }
         Record::Chat(chat) => {
-            if !chat.messages.iter().any(|m| m.role == "assistant" && !m.content.trim().is_empty()) {
+            if !chat.messages.iter().any(Turn::teaches) {
                 return drop(Reason::Empty, &plain);
             }
             1

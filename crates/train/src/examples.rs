@@ -1,7 +1,8 @@
 //! Documents and conversations → sequences to learn from.
 
-use pupil_chat::{END_OF_TEXT, Message, Renderer, Role};
-use pupil_data::{Chat, Items};
+use pupil_chat::{END_OF_TEXT, Message, Renderer, Role, ToolCall};
+use pupil_data::record::Call;
+use pupil_data::{Chat, Items, Turn};
 use pupil_tokenizer::{Encoder, Tokenizer};
 
 /// The tokenizer lacks a special token.
@@ -39,9 +40,18 @@ pub fn messages(chat: &Chat) -> Vec<Message> {
     let role = |r: &str| match r {
         "system" => Role::System,
         "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
         _ => Role::User,
     };
-    chat.messages.iter().map(|t| Message::new(role(&t.role), t.content.as_str())).collect()
+    let call = |c: &Call| ToolCall { id: c.id.clone(), name: c.name.clone(), arguments: c.arguments.clone() };
+    let message = |t: &Turn| Message {
+        role: role(&t.role),
+        content: t.content.clone(),
+        tool_calls: t.tool_calls.iter().map(call).collect(),
+        tool_call_id: t.tool_call_id.clone(),
+        name: t.name.clone(),
+    };
+    chat.messages.iter().map(message).collect()
 }
 
 /// Adds conversations; only what the assistant says is learned, or, if `whole`, everything.
@@ -57,7 +67,7 @@ pub fn add_chats<'a>(
 ) -> Result<(), Unfit> {
     let renderer = Renderer::new(tokenizer).map_err(|e| Unfit(e.to_string()))?;
     for chat in chats {
-        let mut r = renderer.render(&messages(chat), false);
+        let mut r = renderer.render_tools(&chat.tools, &messages(chat), false);
         if whole {
             r.learned.fill(true);
         }
