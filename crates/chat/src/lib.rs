@@ -259,7 +259,8 @@ mod tests {
             let arguments = serde_json::json!({"city": "Rome", "days": n});
             ToolCall { id: None, name: "weather".into(), arguments: arguments.as_object().unwrap().clone() }
         };
-        let tools = [serde_json::json!({"type": "function", "function": {"name": "weather", "parameters": {}}})];
+        let tools =
+            [serde_json::json!({"type": "function", "function": {"name": "weather", "parameters": {}}})];
         let says = |content: &str, calls: Vec<ToolCall>| Message {
             tool_calls: calls,
             ..Message::new(Role::Assistant, content)
@@ -272,11 +273,14 @@ mod tests {
             says("hello", vec![call(3)]),
         ];
         let marked = r.render_tools(&tools, &chat, false).marked(&t);
-        let told = "{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {}}}\n</tools>";
+        let told =
+            "{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {}}}\n</tools>";
         assert!(marked.starts_with("<|im_start|>system\n# Tools\n") && marked.contains(told), "{marked}");
         let (_, said) = marked.split_once("<|im_start|>user\nhi<|im_end|>\n").unwrap();
         let called = |n: u64| {
-            format!("<tool_call>\n{{\"name\": \"weather\", \"arguments\": {{\"city\": \"Rome\", \"days\": {n}}}}}\n</tool_call>")
+            format!(
+                "<tool_call>\n{{\"name\": \"weather\", \"arguments\": {{\"city\": \"Rome\", \"days\": {n}}}}}\n</tool_call>"
+            )
         };
         assert_eq!(
             said,

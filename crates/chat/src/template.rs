@@ -122,8 +122,9 @@ impl Template {
         reply: bool,
     ) -> Result<Rendered, TemplateError> {
         // Templates write tools and calls as JSON or otherwise, so marks cannot stand for what is in them.
-        let said = serde_json::to_string(&(tools, messages.iter().map(|m| &m.tool_calls).collect::<Vec<_>>()))
-            .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+        let said =
+            serde_json::to_string(&(tools, messages.iter().map(|m| &m.tool_calls).collect::<Vec<_>>()))
+                .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
         if let Some((name, _)) = tokenizer.specials().iter().find(|(name, _)| said.contains(name.as_str())) {
             return Err(TemplateError::Special(name.clone()));
         }

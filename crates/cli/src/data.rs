@@ -6,14 +6,17 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use pupil_chat::Renderer;
 use pupil_data::clean;
 use pupil_data::cornell::Cornell;
 use pupil_data::corpora::{self, CORPORA};
 use pupil_data::prepare::{self, Report, Settings};
+use pupil_data::record::Record;
 use pupil_data::report::{number, size};
 use pupil_data::{documents, shards};
 use pupil_tensor::kernels::pool;
 use pupil_tokenizer::{Split, Training};
+use pupil_train::examples;
 
 use crate::exit::Usage;
 use crate::model::read_tokenizer;
@@ -57,8 +60,8 @@ pub(crate) struct Prepare {
     /// Part I of N, from 1: for several machines; `merge` joins them.
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
-    /// Also writes the documents as ids of this tokenizer.json: train.tokens and validation.tokens, which `pretrain --data OUT` takes as
-    /// they are.
+    /// Also writes documents and conversations as ids of this tokenizer.json: train.tokens, train-chats.tokens and so on, which
+    /// `pretrain --data OUT` reads as it needs them, whatever their size.
     #[arg(long, conflicts_with = "shard")]
     tokenizer: Option<PathBuf>,
     /// The same with a tokenizer of so many ids, trained on what was kept.
@@ -229,13 +232,32 @@ fn tokens(a: &Prepare) -> anyhow::Result<()> {
     let end =
         end.with_context(|| format!("the tokenizer has no special token {}", pupil_chat::END_OF_TEXT))?;
     pupil_checkpoint::atomic::replace_file(&kept, tokenizer.to_json().as_bytes())?;
+    let renderer = Renderer::new(&tokenizer)?;
+    let threads = pool::threads();
     for part in ["train", "validation"] {
-        let (from, to) = (out.join(format!("{part}-documents.jsonl")), out.join(format!("{part}.tokens")));
-        if from.exists() {
-            let ids = shards::tokenize(&from, &to, &tokenizer, end, pool::threads())?;
+        for (kind, name) in
+            [("documents", format!("{part}.tokens")), ("chats", format!("{part}-chats.tokens"))]
+        {
+            let (from, to) = (out.join(format!("{part}-{kind}.jsonl")), out.join(name));
+            if !from.exists() {
+                if to.exists() {
+                    std::fs::remove_file(&to).with_context(|| format!("removing {}", to.display()))?;
+                }
+                continue;
+            }
+            let ids = match kind {
+                "documents" => {
+                    shards::tokenize(&from, &to, &tokenizer, threads, || shards::documents(&tokenizer, end))?
+                }
+                _ => shards::tokenize(&from, &to, &tokenizer, threads, || {
+                    |record, ids: &mut Vec<u32>| {
+                        let Record::Chat(chat) = record else { return false };
+                        ids.extend(renderer.render_tools(&chat.tools, &examples::messages(&chat), false).ids);
+                        true
+                    }
+                })?,
+            };
             eprintln!("  {} ids in {}", number(ids), to.display());
-        } else if to.exists() {
-            std::fs::remove_file(&to).with_context(|| format!("removing {}", to.display()))?;
         }
     }
     Ok(())

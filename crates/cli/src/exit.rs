@@ -41,6 +41,9 @@ pub(crate) fn code(e: &anyhow::Error) -> u8 {
         if cause.is::<pupil_data::Error>() || cause.is::<pupil_tokenizer::Error>() {
             return 3;
         }
+        if matches!(cause.downcast_ref(), Some(pupil_train::run::Error::Data(_))) {
+            return 3;
+        }
         let file = match cause.downcast_ref::<pupil_train::run::Error>() {
             Some(pupil_train::run::Error::File(f)) => Some(f),
             _ => cause.downcast_ref::<pupil_checkpoint::Error>(),

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pupil_data::shards::Shard;
-use pupil_data::{Corpus, Items, documents, prepare, starter};
+use pupil_data::{Corpus, Examples, Items, Shards, documents, prepare, starter};
 use pupil_model::gpt::Config;
 use pupil_model::{Network, Settings as Architecture, families};
 use pupil_tensor::DType;
@@ -160,7 +159,7 @@ fn settle(
     stage: &str,
     model: &Config,
     optimiser: Settings,
-    train: &Items,
+    train: &dyn Examples,
     default_steps: u64,
     begun: std::time::Instant,
     data: String,
@@ -232,51 +231,59 @@ fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settin
     }
 }
 
-/// Ids that `pupil data prepare` wrote, if --data is one directory that holds them and no other tokenizer is asked for.
-fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<(Tokenizer, [Items; 2])>> {
+/// Everything that pretraining learns from.
+struct Ready {
+    tokenizer: Tokenizer,
+    train: Box<dyn Examples>,
+    validation: Box<dyn Examples>,
+    fingerprint: String,
+}
+
+/// Ids that `pupil data prepare` wrote, if --data is one directory that holds them and no other tokenizer is asked for. They stay on the
+/// disk; rows are read as they are needed.
+fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<Ready>> {
     let [dir] = &a.common.data[..] else { return Ok(None) };
-    let (json, train) = (dir.join("tokenizer.json"), dir.join("train.tokens"));
-    if a.common.starter || !json.is_file() || !train.is_file() {
+    let json = dir.join("tokenizer.json");
+    let shards = |part: &str, end: u32| {
+        let files = [(format!("{part}.tokens"), Some(end)), (format!("{part}-chats.tokens"), None)];
+        files.into_iter().map(|(f, e)| (dir.join(f), e)).filter(|f| f.0.is_file()).collect::<Vec<_>>()
+    };
+    if a.common.starter || !json.is_file() || shards("train", 0).is_empty() {
         return Ok(None);
     }
     let tokenizer = read_tokenizer(a.tokenizer.as_ref().unwrap_or(&json))?;
     let Some(end) = tokenizer.special(pupil_chat::END_OF_TEXT) else { return Ok(None) };
-    let mut split = [Items::default(), Items::default()];
-    for (path, items) in [train, dir.join("validation.tokens")].iter().zip(&mut split) {
-        if !path.is_file() {
-            continue;
+    let mut hash = blake3::Hasher::new();
+    let mut open = |part: &str| -> anyhow::Result<Option<Shards>> {
+        let files = shards(part, end);
+        if dir.join(format!("{part}-chats.jsonl")).is_file() && files.iter().all(|f| f.1.is_some()) {
+            let what = "has conversations, but no ids of them: run `pupil data prepare` again".to_owned();
+            anyhow::bail!(pupil_data::Error::Content { path: dir.clone(), what });
         }
-        let mut shard = Shard::open(path)?;
-        if !shard.is_of(&tokenizer) {
-            let what = "was written with another tokenizer: run `pupil data prepare` again".to_owned();
-            anyhow::bail!(pupil_data::Error::Content { path: path.clone(), what });
+        if files.is_empty() {
+            return Ok(None);
         }
-        shard.verify()?;
-        for first in (0..shard.len()).step_by(DOCUMENTS) {
-            let (ids, ends) = shard.documents(first..(first + DOCUMENTS).min(shard.len()))?;
-            let mut begin = 0;
-            for e in ends {
-                // A document begins where another ended, so the first word is learned too.
-                let document: Vec<u32> = std::iter::once(end).chain(ids[begin..e].iter().copied()).collect();
-                items.push_document(&document, context);
-                begin = e;
-            }
-        }
-        eprintln!("  {} documents, {} ids from {}", shard.len(), shard.ids(), path.display());
-    }
-    for (name, items) in ["train-chats.jsonl", "validation-chats.jsonl"].iter().zip(&mut split) {
-        let path = dir.join(name);
-        if path.is_file() {
-            let chats = documents::read(&[path])?.chats;
-            examples::add_chats(items, &tokenizer, chats.iter(), context, true)?;
-            eprintln!("  {} conversations from {}", chats.len(), dir.join(name).display());
-        }
-    }
-    Ok(Some((tokenizer, split)))
+        let shards = Shards::open(&files, &tokenizer, context)?;
+        shards.checksums().for_each(|c| {
+            hash.update(c);
+        });
+        eprintln!(
+            "  {} documents and conversations, {} tokens in {part}*.tokens of {}",
+            shards.documents(),
+            shards.tokens(),
+            dir.display()
+        );
+        Ok(Some(shards))
+    };
+    let Some(train) = open("train")? else { return Ok(None) };
+    let validation: Box<dyn Examples> = match open("validation")? {
+        Some(s) => Box::new(s),
+        None => Box::new(Items::default()),
+    };
+    hash.update(tokenizer.to_json().as_bytes());
+    let fingerprint = hash.finalize().to_hex().to_string();
+    Ok(Some(Ready { tokenizer, train: Box::new(train), validation, fingerprint }))
 }
-
-/// Documents that are read from a shard at a time.
-const DOCUMENTS: usize = 4096;
 
 pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
@@ -287,7 +294,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
         _ => a.context,
     };
     let kept = common.out.join("tokenizer.json");
-    let (tokenizer, [train, validation]) = match prepared(a, context)? {
+    let Ready { tokenizer, train, validation, fingerprint: data } = match prepared(a, context)? {
         Some(ready) => ready,
         None => {
             let corpus = corpus(common)?;
@@ -300,11 +307,11 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
                     t
                 }
             };
-            let items = items(&corpus, &tokenizer, context, false)?;
-            (tokenizer, items)
+            let [train, validation] = items(&corpus, &tokenizer, context, false)?;
+            let fingerprint = fingerprint(&train, &tokenizer.to_json());
+            Ready { tokenizer, train: Box::new(train), validation: Box::new(validation), fingerprint }
         }
     };
-    let data = fingerprint(&train, &tokenizer.to_json());
     let plan = match there {
         Some(p) => checked(p, data)?,
         None => {
@@ -317,11 +324,11 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
                 families::llama(tokenizer.len(), a.context, a.layers, a.width, [heads, heads], hidden);
             config.check().map_err(Usage)?;
             let settings = optimiser(common, 4e-3, 8e-3, 0.02);
-            settle(common, "pretrain", &config, settings, &train, 1000, begun, data)?
+            settle(common, "pretrain", &config, settings, &*train, 1000, begun, data)?
         }
     };
     let gpt = Network::new(plan.model.clone(), plan.seed);
-    go(common, plan, gpt, Vocabulary::of(&tokenizer), [&train, &validation], "pretraining")
+    go(common, plan, gpt, Vocabulary::of(&tokenizer), [&*train, &*validation], "pretraining")
 }
 
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
@@ -388,7 +395,7 @@ pub(crate) fn go(
     plan: Plan,
     gpt: Network,
     vocabulary: Vocabulary,
-    [train, validation]: [&Items; 2],
+    [train, validation]: [&dyn Examples; 2],
     name: &'static str,
 ) -> anyhow::Result<PathBuf> {
     let stop = Stop::watch()?;

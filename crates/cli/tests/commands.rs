@@ -126,7 +126,12 @@ fn a_folder_of_ten_kinds_is_prepared_and_learned_from() {
         .map(|n| std::fs::read_to_string(d.join(format!("clean/{n}.jsonl"))).unwrap_or_default())
         .concat();
     assert!(all.contains("话说天下大势") && all.contains("a \\\"bot\\\"") && !all.contains("bad()"), "{all}");
-    check(d, &format!("pretrain --data clean --out r --steps 2 {TINY}"), 0, &["ids from", "train.tokens"]);
+    check(
+        d,
+        &format!("pretrain --data clean --out r --steps 2 {TINY}"),
+        0,
+        &["documents and conversations", "train*.tokens"],
+    );
     check(d, "data prepare in --out strict --strict", 3, &["d.jsonl", "line 2"]);
     check(d, "data prepare in --out x --shard 3/2", 2, &["--shard 3/2"]);
     check(d, "data prepare absent --out x", 3, &["absent"]);

@@ -66,7 +66,8 @@ fn object(o: &Object) -> Result<Vec<Record>, String> {
         return preference(o).map(|p| vec![Record::Preference(p)]);
     }
     for key in ["messages", "conversations", "conversation", "dialogue", "dialog"] {
-        let Some(turns) = o.get(key).and_then(Value::as_array) else { continue };
+        let Some(turns) = o.get(key).and_then(listed) else { continue };
+        let turns = &*turns;
         if o.get("label") == Some(&Value::Bool(false)) {
             return Err("is labelled as a bad answer".to_owned());
         }
@@ -131,6 +132,21 @@ fn object(o: &Object) -> Result<Vec<Record>, String> {
         return lists(list);
     }
     Err(unknown(o))
+}
+
+/// A list; also one that was turned into an object of lists, as the `datasets` library keeps sequences of objects.
+fn listed(v: &Value) -> Option<std::borrow::Cow<'_, [Value]>> {
+    let columns: Vec<(&String, &Vec<Value>)> = match v {
+        Value::Array(list) => return Some(list.into()),
+        Value::Object(o) => o.iter().map(|(k, v)| Some((k, v.as_array()?))).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let rows = columns.first()?.1.len();
+    let row = |i: usize| columns.iter().map(|(k, v)| ((*k).clone(), v[i].clone())).collect::<Object>();
+    columns
+        .iter()
+        .all(|c| c.1.len() == rows)
+        .then(|| (0..rows).map(|i| Value::Object(row(i))).collect::<Vec<_>>().into())
 }
 
 /// The records of all values of a list; those that are none are passed over unless none is left.
@@ -274,7 +290,8 @@ fn turns(list: &[Value]) -> Result<Vec<Turn>, String> {
                 Ok(one) => vec![one],
                 Err(_) => Vec::new(),
             };
-            if let Some(all) = list.iter().map(call).collect::<Option<Vec<Call>>>().filter(|c| !c.is_empty()) {
+            if let Some(all) = list.iter().map(call).collect::<Option<Vec<Call>>>().filter(|c| !c.is_empty())
+            {
                 (tool_calls, content) = (all, String::new());
             }
         }
@@ -502,7 +519,9 @@ mod tests {
             {"role": "assistant", "content": null, "function_call": {"name": "times", "arguments": arguments.to_string()}},
             {"role": "function", "name": "times", "content": "42"}, {"role": "assistant", "content": "42."}],
             "functions": [tool]});
-        for (v, id, name) in [(openai, Some("x1"), None), (sharegpt, None, None), (older, None, Some("times"))] {
+        for (v, id, name) in
+            [(openai, Some("x1"), None), (sharegpt, None, None), (older, None, Some("times"))]
+        {
             let record = one(v);
             let Record::Chat(c) = &record else { panic!("no chat") };
             let (call, result) = (&c.messages[1], &c.messages[2]);
@@ -521,7 +540,9 @@ mod tests {
     #[test]
     fn calls_that_are_none_are_refused_or_stay_words() {
         let with = |extra: Value| json!({"messages": [{"role": "user", "content": "hi"}, extra]});
-        let e = records(&with(json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{cut"}}]})));
+        let e = records(&with(
+            json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{cut"}}]}),
+        ));
         assert!(e.clone().unwrap_err().contains("turn 1") && e.unwrap_err().contains("arguments"));
         let words = records(&with(json!({"from": "function_call", "value": "not JSON"}))).unwrap();
         assert_eq!(words, [Record::Chat(Chat::alternating(["hi", "not JSON"]))]);

@@ -11,7 +11,10 @@ pub mod corpora;
 pub mod dialect;
 pub mod documents;
 pub mod encoding;
+pub mod loader;
 pub mod near;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod parse;
 pub mod pieces;
 pub mod prepare;
@@ -25,6 +28,7 @@ pub mod starter;
 mod stream;
 
 pub use documents::{Corpus, read};
+pub use loader::Shards;
 pub use record::{Chat, Turn};
-pub use rows::{Items, Packer, Row};
+pub use rows::{Examples, Items, Packer, Position, Row, Rows};
 pub use source::Error;

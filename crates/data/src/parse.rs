@@ -32,6 +32,7 @@ pub fn records(piece: Piece) -> Vec<Parsed> {
             }
         }
         Body::Values(values) => values.iter().for_each(|(line, v)| value(v, *line, &mut all)),
+        Body::Objects(rows) => rows.iter().for_each(|(n, v)| push(dialect::records(v), *n, &mut all)),
         Body::Rows(names, rows) => {
             for (line, cells) in rows {
                 if cells.len() > names.len() {

@@ -31,6 +31,8 @@ pub enum Format {
     JsonLines,
     /// Rows with separators.
     Csv(u8),
+    /// Columns, each in a place of its own.
+    Parquet,
 }
 
 impl Format {
@@ -43,6 +45,7 @@ impl Format {
             "jsonl" | "ndjson" => Format::JsonLines,
             "csv" => Format::Csv(b','),
             "tsv" => Format::Csv(b'\t'),
+            "parquet" => Format::Parquet,
             _ => Format::Text,
         }
     }
@@ -56,6 +59,7 @@ impl Format {
             Format::JsonLines => "JSON lines",
             Format::Csv(b'\t') => "TSV",
             Format::Csv(_) => "CSV",
+            Format::Parquet => "Parquet",
         }
     }
 }
@@ -82,6 +86,8 @@ pub enum Body {
     Lines(Vec<u8>),
     /// JSON values with their lines.
     Values(Vec<(u64, Vec<u8>)>),
+    /// Rows of Parquet with their numbers.
+    Objects(Vec<(u64, serde_json::Value)>),
     /// Rows with their lines, and the names of the columns.
     Rows(Arc<Vec<String>>, Vec<(u64, Vec<String>)>),
     /// A record that cannot be read.
@@ -150,6 +156,11 @@ pub fn read(
         about.problem = Some("is empty; expected text".to_owned());
         return Ok(about);
     }
+    if format == Format::Parquet || head.starts_with(PARQUET) {
+        about.format = Format::Parquet;
+        about.problem = Some(not_parquet(head.starts_with(PARQUET)));
+        return Ok(about);
+    }
     let Some(Detected { charset, mark }) = detect(&head, head.len() < BLOCK) else {
         about.problem = Some("is binary, not text; expected UTF-8 or another encoding of text".to_owned());
         return Ok(about);
@@ -163,8 +174,20 @@ pub fn read(
         Format::Json => values(&mut blocks, file, emit),
         Format::Html => whole(&mut blocks, file, emit),
         Format::Csv(separator) => rows(blocks, separator, file, emit),
+        Format::Parquet => Ok(()),
     }?;
     Ok(about)
+}
+
+/// How a Parquet file begins.
+pub(crate) const PARQUET: &[u8] = b"PAR1";
+
+/// What keeps a Parquet file, or one that is named so, from being read as a stream.
+fn not_parquet(begins: bool) -> String {
+    if begins {
+        return "is a Parquet file within another file; unpack it first".to_owned();
+    }
+    "is named as a Parquet file, but does not begin with PAR1".to_owned()
 }
 
 type Emit<'a> = &'a mut dyn FnMut(Piece) -> io::Result<()>;

@@ -1,10 +1,55 @@
 //! Rows of tokens: sequences side by side, never padded, in an order that seed and epoch decide.
 //!
-//! A row depends on the step alone, so resuming needs nothing but its number.
+//! A row depends on its [`Position`] alone, so resuming needs nothing else. What is learned from lies in memory ([`Items`]) or in
+//! files ([`crate::loader`]); training knows of both only that they are [`Examples`].
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::Random;
+use crate::source::Error;
+
+/// What can be learned from.
+pub trait Examples {
+    /// Rows of at most `budget` tokens, in an order that `seed` decides, from the first one on.
+    ///
+    /// # Panics
+    /// If the budget is smaller than the longest sequence.
+    fn rows(&self, budget: usize, seed: u64) -> Box<dyn Rows + '_>;
+
+    /// Predictions in all sequences together.
+    fn tokens(&self) -> u64;
+}
+
+/// Rows without end, epoch after epoch.
+pub trait Rows {
+    /// Where the next row stands.
+    fn position(&self) -> Position;
+
+    /// Goes on from a position as if all rows before it had been read.
+    ///
+    /// # Errors
+    /// If there is no such position.
+    fn seek(&mut self, to: Position) -> Result<(), Error>;
+
+    /// Fills in the next row.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn next(&mut self, row: &mut Row) -> Result<(), Error>;
+}
+
+/// Where a row stands among those of a seed and a budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Times that everything was read before.
+    pub epoch: u64,
+    /// The window within the epoch; always 0 of what lies in memory.
+    pub window: u64,
+    /// The row within the window.
+    pub row: u64,
+}
 
 /// Sequences to learn from: ids, and which of them are to be predicted.
 #[derive(Clone, Debug, Default)]
@@ -126,14 +171,75 @@ pub struct Row {
     pub source_spans: Vec<Range<usize>>,
 }
 
+impl Row {
+    /// Empties it, keeping its memory.
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.targets.clear();
+        self.weights.clear();
+        self.spans.clear();
+        self.source_ids.clear();
+        self.source_spans.clear();
+    }
+
+    /// Adds a sequence of which everything is learned.
+    pub(crate) fn push(&mut self, ids: &[u32]) {
+        let begin = self.ids.len();
+        self.ids.extend_from_slice(&ids[..ids.len() - 1]);
+        self.targets.extend_from_slice(&ids[1..]);
+        self.weights.resize(self.ids.len(), 1.0);
+        self.spans.push(begin..self.ids.len());
+    }
+}
+
+impl Examples for Items {
+    fn rows(&self, budget: usize, seed: u64) -> Box<dyn Rows + '_> {
+        Box::new(Packer::new(self, budget, seed))
+    }
+
+    fn tokens(&self) -> u64 {
+        Items::tokens(self) as u64
+    }
+}
+
+impl Rows for Packer<'_> {
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch, window: 0, row: self.next }
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), Error> {
+        self.restart();
+        while self.epoch < to.epoch {
+            self.turn_over();
+        }
+        self.next = to.row;
+        if to.window != 0 || to.row >= self.rows.len() as u64 {
+            let what = format!(
+                "row {} of {} in epoch {} (not the data of before)",
+                to.row,
+                self.rows.len(),
+                to.epoch
+            );
+            return Err(Error::Nothing(what));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, row: &mut Row) -> Result<(), Error> {
+        self.take(row);
+        Ok(())
+    }
+}
+
 /// Deals sequences out into rows of at most `budget` tokens; each epoch has another order.
 pub struct Packer<'a> {
     items: &'a Items,
     budget: usize,
     seed: u64,
     epoch: u64,
-    /// Row at which the present epoch begins.
+    /// Row at which the present epoch begins, and the next one within it.
     first: u64,
+    next: u64,
     order: Vec<u32>,
     /// Where each row of the epoch begins in the order.
     rows: Vec<usize>,
@@ -148,7 +254,8 @@ impl<'a> Packer<'a> {
         assert!(!items.is_empty(), "rows: there is no sequence to learn from");
         let longest = (0..items.len()).map(|i| items.cost(i)).max().unwrap_or(0);
         assert!(longest <= budget, "rows: a sequence of {longest} tokens does not fit into {budget}");
-        let mut p = Packer { items, budget, seed, epoch: 0, first: 0, order: Vec::new(), rows: Vec::new() };
+        let mut p =
+            Packer { items, budget, seed, epoch: 0, first: 0, next: 0, order: Vec::new(), rows: Vec::new() };
         p.deal();
         p
     }
@@ -178,25 +285,35 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Fills in the row of that number.
+    fn restart(&mut self) {
+        (self.epoch, self.first, self.next) = (0, 0, 0);
+        self.deal();
+    }
+
+    fn turn_over(&mut self) {
+        self.first += self.rows.len() as u64;
+        self.epoch += 1;
+        self.next = 0;
+        self.deal();
+    }
+
+    /// Fills in the row of that number, counted through all epochs; the next one is that behind it.
     pub fn fill(&mut self, number: u64, row: &mut Row) {
         if number < self.first {
-            (self.epoch, self.first) = (0, 0);
-            self.deal();
+            self.restart();
         }
         while number >= self.first + self.rows.len() as u64 {
-            self.first += self.rows.len() as u64;
-            self.epoch += 1;
-            self.deal();
+            self.turn_over();
         }
-        let k = (number - self.first) as usize;
+        self.next = number - self.first;
+        self.take(row);
+    }
+
+    /// Fills in the next row.
+    fn take(&mut self, row: &mut Row) {
+        let k = self.next as usize;
         let end = self.rows.get(k + 1).copied().unwrap_or(self.order.len());
-        row.ids.clear();
-        row.targets.clear();
-        row.weights.clear();
-        row.spans.clear();
-        row.source_ids.clear();
-        row.source_spans.clear();
+        row.clear();
         for &item in &self.order[self.rows[k]..end] {
             let r = self.items.ranges[item as usize].clone();
             let begin = row.ids.len();
@@ -210,6 +327,10 @@ impl<'a> Packer<'a> {
                 row.source_ids.extend_from_slice(&self.items.sources[source.clone()]);
                 row.source_spans.push(begin..row.source_ids.len());
             }
+        }
+        self.next += 1;
+        if self.next == self.rows.len() as u64 {
+            self.turn_over();
         }
     }
 }
@@ -272,6 +393,24 @@ mod tests {
         assert_eq!(x.ids, y.ids);
         Packer::new(&items, 40, 4).fill(2, &mut y);
         assert_ne!(x.ids, y.ids);
+
+        let mut straight = items.rows(40, 3);
+        let mut marks = Vec::new();
+        for k in 0..50 {
+            marks.push(straight.position());
+            straight.next(&mut x).unwrap();
+            a.fill(k, &mut y);
+            assert_eq!(x.ids, y.ids);
+        }
+        assert!(marks[49].epoch > 1);
+        for k in [0, 7, 30, 49] {
+            let mut again = items.rows(40, 3);
+            again.seek(marks[k]).unwrap();
+            again.next(&mut x).unwrap();
+            a.fill(k as u64, &mut y);
+            assert_eq!(x.ids, y.ids);
+        }
+        assert!(straight.seek(Position { row: 999, ..Position::default() }).is_err());
     }
 
     #[test]

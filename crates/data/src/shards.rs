@@ -19,6 +19,8 @@ use crate::stream::stream;
 const MAGIC: &[u8; 8] = b"PUPILTOK";
 const VERSION: u32 = 1;
 const HEADER: u64 = 128;
+/// Bytes that are checked at a time.
+const BLOCK: usize = 1 << 20;
 
 /// What identifies a tokenizer: a hash of its `tokenizer.json`.
 pub fn identity(tokenizer: &Tokenizer) -> [u8; 32] {
@@ -110,38 +112,47 @@ impl Writer {
     }
 }
 
-/// Writes the documents of a file of JSON lines as a shard, `end` after each; gives the number of ids. What is no document is passed over.
+/// Writes the records of a file of JSON lines as a shard; `encode` appends the ids of one, or says that it is not wanted. Gives the number of
+/// ids.
 ///
 /// # Errors
 /// If a file cannot be read or written.
-pub fn tokenize(
+pub fn tokenize<'a, E>(
     lines: &Path,
     out: &Path,
-    tokenizer: &Tokenizer,
-    end: u32,
+    tokenizer: &'a Tokenizer,
     threads: usize,
-) -> Result<u64, Error> {
+    encode: impl Fn() -> E + Sync,
+) -> Result<u64, Error>
+where
+    E: FnMut(Record, &mut Vec<u32>) -> bool + 'a,
+{
     let size = fs::metadata(lines).map_err(|source| Error::Io { path: lines.to_owned(), source })?.len();
     let files = [File { path: lines.to_owned(), size, named: true }];
     let mut writer = Writer::create(out, tokenizer)?;
     let work = |piece: Piece| -> Vec<Vec<u32>> {
-        let mut encoder = Encoder::new(tokenizer);
-        let records = parse::whole_records(piece).into_iter().filter_map(|(_, r)| match r {
-            Ok(Record::Document(text)) => Some(text),
-            _ => None,
-        });
-        let ids = records.map(|text| {
+        let mut encode = encode();
+        let one = |record| {
             let mut ids = Vec::new();
-            encoder.encode(&text, &mut ids);
-            ids.push(end);
-            ids
-        });
-        ids.collect()
+            encode(record, &mut ids).then_some(ids)
+        };
+        parse::whole_records(piece).into_iter().filter_map(|(_, r)| r.ok()).filter_map(one).collect()
     };
     stream(&files, threads, &|_| {}, work, |documents, _| documents.iter().try_for_each(|d| writer.add(d)))?;
     let ids = writer.ids;
     writer.finish()?;
     Ok(ids)
+}
+
+/// How documents become ids: their text, and `end` behind it.
+pub fn documents(tokenizer: &Tokenizer, end: u32) -> impl FnMut(Record, &mut Vec<u32>) -> bool {
+    let mut encoder = Encoder::new(tokenizer);
+    move |record, ids| {
+        let Record::Document(text) = record else { return false };
+        encoder.encode(&text, ids);
+        ids.push(end);
+        true
+    }
 }
 
 /// A shard that is open for reading.
@@ -214,6 +225,11 @@ impl Shard {
         })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Documents.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -241,49 +257,82 @@ impl Shard {
     ///
     /// # Panics
     /// If the range goes beyond the documents.
-    pub fn documents(&mut self, range: std::ops::Range<usize>) -> Result<(Vec<u32>, Vec<usize>), Error> {
+    pub fn documents(&self, range: std::ops::Range<usize>) -> Result<(Vec<u32>, Vec<usize>), Error> {
         let first = range.start.checked_sub(1).map_or(0, |i| self.ends[i]);
         let ends: Vec<usize> = self.ends[range].iter().map(|e| (e - first) as usize).collect();
-        let count = ends.last().copied().unwrap_or(0);
-        let io = |source| Error::Io { path: self.path.clone(), source };
-        self.file.seek(SeekFrom::Start(HEADER + first * self.width as u64)).map_err(io)?;
-        let mut bytes = vec![0; count * self.width];
-        self.file.read_exact(&mut bytes).map_err(io)?;
-        let ids: Vec<u32> = match self.width {
-            2 => bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect(),
-            _ => bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        };
-        if let Some(at) = ids.iter().position(|id| u64::from(*id) >= self.vocabulary) {
+        let mut ids = Vec::new();
+        self.read(first, ends.last().copied().unwrap_or(0), &mut Vec::new(), &mut ids)?;
+        Ok((ids, ends))
+    }
+
+    /// Where each document ends among the ids.
+    pub(crate) fn ends(&self) -> &[u64] {
+        &self.ends
+    }
+
+    /// What tells this shard from others: the checksum of its contents.
+    pub fn checksum(&self) -> &[u8; 32] {
+        &self.checksum
+    }
+
+    /// Appends `count` ids from the `first` on; `bytes` is room for them as they are stored.
+    pub(crate) fn read(
+        &self,
+        first: u64,
+        count: usize,
+        bytes: &mut Vec<u8>,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), Error> {
+        bytes.resize(count * self.width, 0);
+        read_at(&self.file, bytes, HEADER + first * self.width as u64)
+            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        let begin = ids.len();
+        match self.width {
+            2 => ids.extend(bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]])))),
+            _ => ids.extend(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        }
+        if let Some(at) = ids[begin..].iter().position(|id| u64::from(*id) >= self.vocabulary) {
             let what = format!(
                 "is damaged: token {} is {}, the vocabulary has {}",
                 first + at as u64,
-                ids[at],
+                ids[begin + at],
                 self.vocabulary
             );
             return Err(Error::Content { path: self.path.clone(), what });
         }
-        Ok((ids, ends))
+        Ok(())
     }
 
     /// Reads the whole file and compares its checksum.
     ///
     /// # Errors
     /// If it differs.
-    pub fn verify(&mut self) -> Result<(), Error> {
-        let io = |source| Error::Io { path: self.path.clone(), source };
-        self.file.seek(SeekFrom::Start(HEADER)).map_err(io)?;
-        let (mut hash, mut block) = (blake3::Hasher::new(), vec![0; 1 << 20]);
-        loop {
-            match self.file.read(&mut block).map_err(io)? {
-                0 => break,
-                n => hash.update(&block[..n]),
-            };
+    pub fn verify(&self) -> Result<(), Error> {
+        let size = self.ids * self.width as u64 + 8 * self.ends.len() as u64;
+        let (mut hash, mut block) = (blake3::Hasher::new(), Vec::new());
+        for at in (0..size).step_by(BLOCK) {
+            block.resize((size - at).min(BLOCK as u64) as usize, 0);
+            read_at(&self.file, &mut block, HEADER + at)
+                .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+            hash.update(&block);
         }
         if *hash.finalize().as_bytes() == self.checksum {
             return Ok(());
         }
         let what = "is damaged: its checksum is not that of its contents".to_owned();
         Err(Error::Content { path: self.path.clone(), what })
+    }
+}
+
+/// Fills `to` with what stands at a place of a file.
+fn read_at(file: &fs::File, to: &mut [u8], at: u64) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, to, at);
+    #[cfg(not(unix))]
+    {
+        let mut file = file;
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(to)
     }
 }
 
@@ -307,7 +356,7 @@ mod tests {
         let (path, t) = (dir.path().join("x.tokens"), tokenizer());
         let documents: Vec<Vec<u32>> = ["some words", "", "more"].iter().map(|d| t.encode(d)).collect();
         write(&path, &t, &documents);
-        let mut s = Shard::open(&path).unwrap();
+        let s = Shard::open(&path).unwrap();
         s.verify().unwrap();
         assert!(s.is_of(&t) && !s.is_of(&pupil_tokenizer::train(["x"], 257, &[])));
         assert_eq!((s.len(), s.ids()), (3, documents.concat().len() as u64));
@@ -327,8 +376,8 @@ mod tests {
         )
         .unwrap();
         let end = t.special("<|endoftext|>").unwrap();
-        let n = tokenize(&lines, &path, &t, end, 2).unwrap();
-        let mut s = Shard::open(&path).unwrap();
+        let n = tokenize(&lines, &path, &t, 2, || super::documents(&t, end)).unwrap();
+        let s = Shard::open(&path).unwrap();
         let want = [t.encode("some words"), vec![end], t.encode("more"), vec![end]].concat();
         assert_eq!((s.documents(0..2).unwrap().0, n), (want.clone(), want.len() as u64));
     }
@@ -341,7 +390,7 @@ mod tests {
         let good = fs::read(&path).unwrap();
         let refused = |bytes: &[u8], words: &str| {
             fs::write(&path, bytes).unwrap();
-            let outcome = Shard::open(&path).and_then(|mut s| {
+            let outcome = Shard::open(&path).and_then(|s| {
                 s.documents(0..s.len())?;
                 s.verify()
             });

@@ -2,12 +2,12 @@
 //! same comes out, and never more than a few pieces are in memory.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use crate::pieces::{self, About, Piece};
+use crate::pieces::{self, About, Format, Piece};
 use crate::source::{self, Error, File};
 
 /// Reads files on one thread, works on their pieces on `threads`, and hands the results to `each` in the order of the input.
@@ -49,6 +49,18 @@ pub(crate) fn stream<T: Send>(
                 };
                 let before = open().len();
                 let mut reading = false;
+                if begins_with(file, pieces::PARQUET) {
+                    let mut about = About::unread(&file.path.to_string_lossy());
+                    about.format = Format::Parquet;
+                    open().push(about);
+                    if let Err(e) = parquet(file, before, told, &mut emit) {
+                        open()[before].problem = Some(e.to_string());
+                    }
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    continue;
+                }
                 let outcome = source::open(file, told, &mut |name, bytes| {
                     let index = open().len();
                     open().push(About::unread(name));
@@ -87,4 +99,25 @@ pub(crate) fn stream<T: Send>(
     });
     outcome?;
     Ok(abouts.into_inner().unwrap_or_else(|e| e.into_inner()))
+}
+
+fn begins_with(file: &File, magic: &[u8]) -> bool {
+    let mut head = Vec::new();
+    let read =
+        std::fs::File::open(&file.path).and_then(|f| f.take(magic.len() as u64).read_to_end(&mut head));
+    read.is_ok() && head == magic
+}
+
+#[cfg(feature = "parquet")]
+use crate::parquet::read as parquet;
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(
+    _: &File,
+    _: usize,
+    _: &(dyn Fn(u64) + Sync),
+    _: &mut dyn FnMut(Piece) -> io::Result<()>,
+) -> io::Result<()> {
+    let what = "is a Parquet file, and this pupil was built without a reader for them: build it with `cargo build --release --features parquet`";
+    Err(io::Error::other(what))
 }

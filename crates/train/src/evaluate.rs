@@ -1,6 +1,6 @@
 //! The loss on text that was not learned from.
 
-use pupil_data::{Items, Packer, Row};
+use pupil_data::{Error, Examples, Row};
 use pupil_model::{Batch, Model};
 use pupil_tensor::{DType, Graph, Loss};
 
@@ -21,21 +21,24 @@ impl Evaluation {
 }
 
 /// Evaluates a model on sequences, `budget` tokens at a time. `id_bytes` has for each id the bytes of text that it stands for.
+///
+/// # Errors
+/// If the sequences cannot be read.
 pub fn evaluate(
     model: &impl Model,
-    items: &Items,
+    examples: &dyn Examples,
     id_bytes: &[u32],
     budget: usize,
     dtype: DType,
-) -> Evaluation {
+) -> Result<Evaluation, Error> {
     let mut result = Evaluation::default();
-    if items.is_empty() {
-        return result;
+    if examples.tokens() == 0 {
+        return Ok(result);
     }
-    let mut packer = Packer::new(items, budget, 0);
+    let mut rows = examples.rows(budget, 0);
     let (mut row, mut batch) = (Row::default(), Batch::default());
-    for number in 0..packer.rows_per_epoch() as u64 {
-        packer.fill(number, &mut row);
+    while rows.position().epoch == 0 {
+        rows.next(&mut row)?;
         fill(&mut batch, &row);
         let mut graph = Graph::inference(model.parameters(), dtype).passing();
         result.loss += model.loss(&mut graph, &batch, 1.0);
@@ -43,7 +46,7 @@ pub fn evaluate(
         let bytes = |id: u32| id_bytes.get(id as usize).copied().unwrap_or(0);
         result.bytes += learned.map(|(&id, _)| u64::from(bytes(id))).sum::<u64>();
     }
-    result
+    Ok(result)
 }
 
 /// Puts a row into a batch, reusing its memory.

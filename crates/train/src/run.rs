@@ -1,14 +1,14 @@
 //! A run: the loop over steps, its directory, and how it goes on after an interruption.
 //!
 //! `run.json` holds the plan, `metrics.jsonl` a line for each step, `checkpoints/step-N/` what is needed to go on, `model/` the
-//! finished model. A row depends on its number alone, so a resumed run gives the bits of one that was never interrupted.
+//! finished model. A checkpoint says where the next row stands, so a resumed run gives the bits of one that was never interrupted.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use pupil_checkpoint::{Error as FileError, atomic, directory, state};
-use pupil_data::{Items, Packer, Row};
+use pupil_data::{Examples, Position, Row};
 use pupil_model::{Batch, Model, Network};
 use serde_json::{Value, json};
 
@@ -31,10 +31,10 @@ pub struct Run<'a> {
     pub extra: Vec<(String, Vec<u8>)>,
     /// Ids that end a text or a turn, for `config.json`.
     pub end: Vec<u32>,
-    /// Sequences to learn from.
-    pub train: &'a Items,
-    /// Sequences to evaluate on.
-    pub validation: &'a Items,
+    /// What it learns from.
+    pub train: &'a dyn Examples,
+    /// What it is evaluated on.
+    pub validation: &'a dyn Examples,
 }
 
 /// What happens in a run.
@@ -93,6 +93,9 @@ pub enum Error {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// What is learned from.
+    #[error(transparent)]
+    Data(#[from] pupil_data::Error),
     /// The numbers.
     #[error("{0}; the last checkpoint is intact")]
     Diverged(#[from] Diverged),
@@ -115,6 +118,8 @@ impl Run<'_> {
         let plan = &self.plan;
         let mut step = Step::new(&model, plan.optimiser, plan.dtype(), plan.seed);
         let mut tokens = 0;
+        let mut rows = self.train.rows(plan.row_tokens, plan.seed);
+        let mut row = Row::default();
         self.open(resume)?;
         if resume {
             let (found, damaged) = state::newest(&self.checkpoints());
@@ -130,18 +135,25 @@ impl Run<'_> {
             if let Some((path, state)) = found {
                 tokens = state["tokens"].as_u64().unwrap_or(0);
                 model = restore(&path, &state, &mut step)?;
+                match serde_json::from_value::<Position>(state["position"].clone()) {
+                    Ok(position) => rows.seek(position)?,
+                    // A checkpoint of before positions were kept: the rows are dealt anew.
+                    Err(_) => {
+                        for _ in 0..step.optimiser().steps() * plan.rows as u64 {
+                            rows.next(&mut row)?;
+                        }
+                    }
+                }
                 observe(Event::Resumed { step: step.optimiser().steps() });
             }
         }
         let mut metrics = self.metrics(step.optimiser().steps())?;
-        let mut packer = Packer::new(self.train, plan.row_tokens, plan.seed);
-        let mut row = Row::default();
         let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
         let (begun, first) = (Instant::now(), step.optimiser().steps());
         while step.optimiser().steps() < plan.steps {
             let now = step.optimiser().steps();
-            for (i, batch) in batches.iter_mut().enumerate() {
-                packer.fill(now * plan.rows as u64 + i as u64, &mut row);
+            for batch in &mut batches {
+                rows.next(&mut row)?;
                 fill(batch, &row);
                 tokens += (row.ids.len() + row.source_ids.len()) as u64;
             }
@@ -162,7 +174,7 @@ impl Run<'_> {
                 here: done - first,
             });
             if done.is_multiple_of(plan.evaluate_every) && done < plan.steps {
-                let result = self.evaluate(&model);
+                let result = self.evaluate(&model)?;
                 self.note(&mut metrics, done, &result)?;
                 if plan.keep_best && self.is_best(&result)? {
                     let path = self.dir.join("best");
@@ -171,20 +183,20 @@ impl Run<'_> {
                 observe(Event::Evaluated { step: done, result });
             }
             if !go_on || (done.is_multiple_of(plan.save_every) && done < plan.steps) {
-                let path = self.save(&model, &step, tokens)?;
+                let path = self.save(&model, &step, tokens, rows.position())?;
                 observe(Event::Saved(&path));
             }
             if !go_on {
                 return Ok(Ending::Stopped { step: done });
             }
         }
-        let mut result = self.evaluate(&model);
+        let mut result = self.evaluate(&model)?;
         self.note(&mut metrics, plan.steps, &result)?;
         observe(Event::Evaluated { step: plan.steps, result });
         let best = self.dir.join("best");
         if plan.keep_best && !self.is_best(&result)? && best.exists() {
             model = directory::load(&best)?;
-            result = self.evaluate(&model);
+            result = self.evaluate(&model)?;
         }
         let path = self.dir.join("model");
         directory::save(&path, &model, &self.end, &self.extra)?;
@@ -192,8 +204,8 @@ impl Run<'_> {
         Ok(Ending::Done(Box::new(model), result))
     }
 
-    fn evaluate(&self, model: &Network) -> Evaluation {
-        evaluate(model, self.validation, self.id_bytes, self.plan.row_tokens, self.plan.dtype())
+    fn evaluate(&self, model: &Network) -> Result<Evaluation, Error> {
+        Ok(evaluate(model, self.validation, self.id_bytes, self.plan.row_tokens, self.plan.dtype())?)
     }
 
     fn note(&self, metrics: &mut std::fs::File, step: u64, result: &Evaluation) -> Result<(), Error> {
@@ -265,7 +277,7 @@ impl Run<'_> {
         Ok(writeln!(metrics, "{line}").map_err(|source| FileError::Storage { path: path(), source })?)
     }
 
-    fn save(&self, model: &Network, step: &Step, tokens: u64) -> Result<PathBuf, Error> {
+    fn save(&self, model: &Network, step: &Step, tokens: u64, position: Position) -> Result<PathBuf, Error> {
         let optimiser = step.optimiser();
         let mut files = directory::files(model, &self.end)?;
         let moments = optimiser.state(model.parameters()).flat_map(|(name, [first, second])| {
@@ -273,7 +285,8 @@ impl Run<'_> {
         });
         files.push(state::moments_file(moments.filter(|(_, d)| !d.is_empty()))?);
         files.extend_from_slice(&self.extra);
-        let about = json!({"step": optimiser.steps(), "tokens": tokens, "plan": self.plan});
+        let about =
+            json!({"step": optimiser.steps(), "tokens": tokens, "position": position, "plan": self.plan});
         Ok(state::save(&self.checkpoints(), optimiser.steps(), &about, files, KEEP)?)
     }
 }

@@ -118,6 +118,53 @@ fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
 }
 
 #[test]
+fn a_run_from_shards_goes_on_where_it_stopped() {
+    let (t, dir) = (tokenizer(), tempfile::tempdir().unwrap());
+    let shard = dir.path().join("train.tokens");
+    let mut w = pupil_data::shards::Writer::create(&shard, &t).unwrap();
+    for s in 0..60u32 {
+        let n = 5 + s * 11 % 60;
+        w.add(&(0..n).map(|i| (i * (s % 5 + 1) + s) % t.len() as u32).collect::<Vec<u32>>()).unwrap();
+    }
+    w.finish().unwrap();
+    let shards = pupil_data::Shards::open(&[(shard, Some(0))], &t, 32).unwrap();
+    let id_bytes = id_bytes(&t);
+    let start = |name: &str, threads: usize, resume: bool, until: u64| {
+        let plan = Plan {
+            stage: "pretrain".into(),
+            model: Architecture::Gpt(config(t.len())),
+            optimiser: Settings::default(),
+            schedule: Schedule::Trapezoid { warmup: 3, decay: 10, floor: 0.0 },
+            steps: 22,
+            rows: 2,
+            row_tokens: 64,
+            seed: 3,
+            dtype: "f32".into(),
+            evaluate_every: 8,
+            save_every: 5,
+            keep_best: false,
+            data: "test".into(),
+        };
+        let gpt = Network::new(plan.model.clone(), plan.seed);
+        let (train, validation) = (&shards, &shards);
+        let dir = dir.path().join(name);
+        let run = Run { plan, dir, id_bytes: &id_bytes, extra: vec![], end: vec![1], train, validation };
+        let mut observe = |e: Event<'_>| !matches!(e, Event::Step { step, .. } if step == until);
+        with_threads(threads, || run.start(gpt, resume, &mut observe)).unwrap()
+    };
+    assert!(matches!(start("straight", 1, false, 0), Ending::Done(..)));
+    // More than an epoch is behind the second break.
+    assert!(matches!(start("broken", 2, false, 7), Ending::Stopped { step: 7 }));
+    assert!(matches!(start("broken", 1, true, 19), Ending::Stopped { step: 19 }));
+    assert!(matches!(start("broken", 3, true, 0), Ending::Done(..)));
+    let read = |name: &str| std::fs::read(dir.path().join(name).join("model/model.safetensors")).unwrap();
+    assert!(read("straight") == read("broken"));
+    let state = dir.path().join("broken/checkpoints/step-20/state.json");
+    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(state).unwrap()).unwrap();
+    assert!(state["position"]["epoch"].as_u64().unwrap() > 0, "{state}");
+}
+
+#[test]
 fn a_sequence_has_the_same_states_alone_and_in_company() {
     let gpt = Gpt::new(Config { dropout: 0.0, ..config(290) }, 5);
     let ids: Vec<u32> = (0..70).map(|i| i * 13 % 290).collect();

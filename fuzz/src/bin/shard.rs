@@ -10,7 +10,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     bytes.extend_from_slice(data);
     for contents in [data, &bytes] {
         std::fs::write(&path, contents).expect("the temporary directory can be written");
-        if let Ok(mut s) = Shard::open(&path) {
+        if let Ok(s) = Shard::open(&path) {
             let _ = s.documents(0..s.len());
             let _ = s.verify();
         }
