@@ -3,7 +3,9 @@
 //! Word vectors → layers of cells, each reading the hidden states of the one below → output layer. What was read is a state of fixed size.
 
 use pupil_tensor::kernels::random::Key;
-use pupil_tensor::{Cell, CrossEntropy, Graph, Loss, ParameterId, Parameters, Role, State, Tensor};
+use pupil_tensor::{
+    Cell, CrossEntropy, Graph, Loss, ParameterId, Parameters, Recurrence, Role, State, Tensor,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Span};
@@ -61,6 +63,8 @@ pub(crate) struct Layer {
     recurrent: ParameterId,
     /// `[1, G·H]`, of the GRU, whose reset gate comes after the product.
     recurrent_bias: Option<ParameterId>,
+    /// Whether it reads sequences from their end.
+    reversed: bool,
 }
 
 impl Layer {
@@ -75,7 +79,13 @@ impl Layer {
             recurrent: p.add(format!("{name}.recurrent.weight"), [columns, hidden], Role::Matrix),
             recurrent_bias: (cell == Cell::Gru)
                 .then(|| p.add(format!("{name}.recurrent.bias"), [1, columns], Role::Vector)),
+            reversed: false,
         }
+    }
+
+    /// The same, reading sequences from their end.
+    pub(crate) fn reversed(self) -> Layer {
+        Layer { reversed: true, ..self }
     }
 
     /// The usual initial values: Glorot's for the input, orthogonal ones for the recurrence, the LSTM's forget gate open.
@@ -99,7 +109,13 @@ impl Layer {
         initial: Option<&State>,
     ) -> (Tensor, State) {
         let gates = g.linear_f32(x, self.input, Some(self.bias));
-        g.recurrent(self.cell, &gates, self.recurrent, self.recurrent_bias, spans, initial)
+        let recurrence = Recurrence {
+            cell: self.cell,
+            weight: self.recurrent,
+            bias: self.recurrent_bias,
+            reversed: self.reversed,
+        };
+        g.recurrent(recurrence, &gates, spans, initial)
     }
 
     /// Numbers of a layer.

@@ -13,7 +13,7 @@ mod tensor;
 
 pub use kernels::matrix::{DType, bf16};
 pub use kernels::recurrent::Cell;
-pub use ops::{Activation, CrossEntropy, Loss, Norm, State};
+pub use ops::{Activation, Attended, Attentive, CrossEntropy, Loss, Norm, Recurrence, State};
 pub use parameters::{Gradients, Parameter, ParameterId, Parameters, Role};
 pub use tape::{Graph, Tape};
 pub use tensor::{Indices, Tensor};

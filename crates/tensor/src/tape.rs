@@ -25,6 +25,7 @@ pub(crate) enum Record {
     Add(ops::add::Saved),
     Dropout(ops::dropout::Saved),
     Recurrent(Box<ops::recurrent::Saved>),
+    Attentive(Box<ops::attentive::Saved>),
     Shift(ops::shift::Saved),
     Rows(ops::rows::Saved),
 }
@@ -42,6 +43,7 @@ impl Record {
             Record::Add(s) => s.backward(undo),
             Record::Dropout(s) => s.backward(undo),
             Record::Recurrent(s) => s.backward(undo),
+            Record::Attentive(s) => s.backward(undo),
             Record::Shift(s) => s.backward(undo),
             Record::Rows(s) => s.backward(undo),
         }

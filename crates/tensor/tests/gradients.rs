@@ -9,8 +9,8 @@ use pupil_tensor::kernels::attention::{Options, Shape, Span};
 use pupil_tensor::kernels::random::{Key, normal};
 use pupil_tensor::kernels::rope::{Pairing, RopeScaling, RopeTable};
 use pupil_tensor::{
-    Activation, Cell, CrossEntropy, DType, Graph, Indices, Norm, ParameterId, Parameters, Role, State, Tape,
-    Tensor,
+    Activation, Attentive, Cell, CrossEntropy, DType, Graph, Indices, Norm, ParameterId, Parameters,
+    Recurrence, Role, State, Tape, Tensor,
 };
 
 const T: usize = 7;
@@ -168,6 +168,48 @@ fn attention() {
     }
 }
 
+/// Queries of two sequences; the first sees 5 keys, the second none and 3 with a gap between.
+#[test]
+fn attention_across_two_rows_of_tokens() {
+    let plain = Options { causal: false, window: None, scale: 0.5, softcap: None };
+    for (options, second) in [(plain, 6..9), (plain, 5..5), (Options { softcap: Some(0.8), ..plain }, 6..9)] {
+        let shape = Shape { heads: 4, kv_heads: 2, width: 3 };
+        let spans =
+            Rc::new([(0..4, 0..5), (4..7, second)].map(|(queries, keys)| Span { queries, keys }).to_vec());
+        check("cross-attention", &[[T, 12], [9, 12]], &|g, p| {
+            let q = input(g, p[0]);
+            let kv = g.embedding(p[1], &Indices::new(&[0, 1, 2, 3, 4, 5, 6, 7, 8]), 1.0);
+            g.cross_attention(&q, &kv, &spans, shape, options)
+        });
+    }
+}
+
+/// Sequences of 3 and 2 tokens (fewer than there are, to bound the third derivative); the first reads 4 tokens, the second 2.
+#[test]
+fn a_decoder_with_additive_attention() {
+    let spans = Rc::new([(0..3, 2..6), (4..6, 0..2)].map(|(queries, keys)| Span { queries, keys }).to_vec());
+    for (cell, gates) in [(Cell::Elman, 1), (Cell::Lstm, 4), (Cell::Gru, 3)] {
+        let (h, a, r) = (3, 4, 2);
+        let both = a + gates * h;
+        let shapes = [[T, gates * h], [6, both + r], [both, h], [1, both], [1, a], [2, h], [2, h]];
+        for part in 0..4 {
+            if part == 3 && cell != Cell::Lstm {
+                continue;
+            }
+            check(&format!("attentive {cell:?}, part {part}"), &shapes, &|g, p| {
+                let x = input(g, p[0]);
+                let source = g.embedding(p[1], &Indices::new(&[0, 1, 2, 3, 4, 5]), 1.0);
+                let two = Indices::new(&[0, 1]);
+                let first =
+                    State { hidden: g.embedding(p[5], &two, 1.0), cell: g.embedding(p[6], &two, 1.0) };
+                let attentive = Attentive { cell, weight: p[2], bias: Some(p[3]), score: p[4] };
+                let out = g.attentive(attentive, &x, &source, &spans, Some(&first));
+                [out.hidden, out.readout, out.last.hidden, out.last.cell].into_iter().nth(part).unwrap()
+            });
+        }
+    }
+}
+
 #[test]
 fn activations() {
     use Activation::*;
@@ -266,7 +308,8 @@ fn recurrence_through_time() {
         check(&format!("{cell:?}"), &shapes[..4], &|g, p| {
             let x = input(g, p[0]);
             let x = g.linear_f32(&x, p[1], None);
-            g.recurrent(cell, &x, p[2], Some(p[3]), &spans(), None).0
+            let recurrence = Recurrence { cell, weight: p[2], bias: Some(p[3]), reversed: false };
+            g.recurrent(recurrence, &x, &spans(), None).0
         });
         let state = |g: &mut Graph<'_>, p: &[ParameterId]| {
             let two = Indices::new(&[0, 1]);
@@ -283,8 +326,10 @@ fn recurrence_through_time() {
                 let first = state(g, p);
                 // Short ones: each step adds to the third derivative that bounds the check. Other tokens are of no sequence.
                 let spans = [0..1, 4..7].map(|r| Span { queries: r.clone(), keys: r });
-                let (_, middle) = g.recurrent(cell, &x, p[2], Some(p[3]), &spans, Some(&first));
-                let (_, last) = g.recurrent(cell, &x, p[2], Some(p[3]), &spans, Some(&middle));
+                let forth = Recurrence { cell, weight: p[2], bias: Some(p[3]), reversed: false };
+                let (_, middle) = g.recurrent(forth, &x, &spans, Some(&first));
+                let back = Recurrence { reversed: true, ..forth };
+                let (_, last) = g.recurrent(back, &x, &spans, Some(&middle));
                 if part == 0 { last.hidden } else { last.cell }
             });
         }

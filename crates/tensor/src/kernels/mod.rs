@@ -6,6 +6,7 @@
 #![allow(clippy::too_many_arguments, reason = "kernels take slices, not structures")]
 
 pub mod adamw;
+pub mod additive;
 pub mod allocations;
 pub mod arithmetic;
 pub mod attention;

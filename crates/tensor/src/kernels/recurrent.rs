@@ -51,8 +51,8 @@ pub struct Before<'a> {
 /// Rows that a task takes.
 const ROWS: usize = 16;
 
-/// A step: row `k` reads row `rows[k]` of `x` (gates from the input), row `k` of `product` (gates from the state) and of `before`, and writes
-/// record `k`.
+/// A step: row `k` reads row `rows[k]` of `x` (gates from the input), row `k` of `product` (gates from the state, in rows of `stride` numbers) and
+/// of `before`, and writes record `k`.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -62,31 +62,34 @@ pub fn forward(
     x: &[f32],
     rows: &[u32],
     product: &[f32],
+    stride: usize,
     before: Before<'_>,
     records: &mut [f32],
 ) {
     let (gates, record) = (cell.gates() * width, cell.record(width));
     assert!(
-        records.len() == rows.len() * record && product.len() >= rows.len() * gates,
+        records.len() == rows.len() * record
+            && stride >= gates
+            && product.len() + stride >= rows.len() * stride + gates,
         "recurrent: lengths"
     );
     pool::chunks(records, ROWS * record, |i, records| {
         let first = i * ROWS;
         let rows = &rows[first..first + records.len() / record];
-        let (product, data) = (&product[first * gates..], &before.data[first * before.stride..]);
+        let (product, data) = (&product[first * stride..], &before.data[first * before.stride..]);
         let before = Before { data, ..before };
         match cell {
-            Cell::Elman => elman(width, x, rows, product, records),
-            Cell::Lstm => lstm(width, x, rows, product, before, records),
-            Cell::Gru => gru(width, x, rows, product, before, records),
+            Cell::Elman => elman(width, x, rows, product, stride, records),
+            Cell::Lstm => lstm(width, x, rows, product, stride, before, records),
+            Cell::Gru => gru(width, x, rows, product, stride, before, records),
         }
     });
 }
 
 vectorised! {
-    fn elman(width: usize, x: &[f32], rows: &[u32], product: &[f32], records: &mut [f32]) {
+    fn elman(width: usize, x: &[f32], rows: &[u32], product: &[f32], stride: usize, records: &mut [f32]) {
         for (k, record) in records.chunks_exact_mut(3 * width).enumerate() {
-            let (x, u) = (&x[rows[k] as usize * width..][..width], &product[k * width..][..width]);
+            let (x, u) = (&x[rows[k] as usize * width..][..width], &product[k * stride..][..width]);
             let h = &mut record[2 * width..];
             for j in 0..width {
                 h[j] = tanh::<FUSED>(x[j] + u[j]);
@@ -96,9 +99,11 @@ vectorised! {
 }
 
 vectorised! {
-    fn lstm(width: usize, x: &[f32], rows: &[u32], product: &[f32], before: Before<'_>, records: &mut [f32]) {
+    fn lstm(
+        width: usize, x: &[f32], rows: &[u32], product: &[f32], stride: usize, before: Before<'_>, records: &mut [f32],
+    ) {
         for (k, record) in records.chunks_exact_mut(6 * width).enumerate() {
-            let (x, u) = (&x[rows[k] as usize * 4 * width..][..4 * width], &product[k * 4 * width..][..4 * width]);
+            let (x, u) = (&x[rows[k] as usize * 4 * width..][..4 * width], &product[k * stride..][..4 * width]);
             let c0 = &before.data[k * before.stride + before.cell..][..width];
             let (gates, state) = record.split_at_mut(4 * width);
             for (part, gate) in gates.chunks_exact_mut(width).enumerate() {
@@ -119,9 +124,11 @@ vectorised! {
 }
 
 vectorised! {
-    fn gru(width: usize, x: &[f32], rows: &[u32], product: &[f32], before: Before<'_>, records: &mut [f32]) {
+    fn gru(
+        width: usize, x: &[f32], rows: &[u32], product: &[f32], stride: usize, before: Before<'_>, records: &mut [f32],
+    ) {
         for (k, record) in records.chunks_exact_mut(5 * width).enumerate() {
-            let (x, u) = (&x[rows[k] as usize * 3 * width..][..3 * width], &product[k * 3 * width..][..3 * width]);
+            let (x, u) = (&x[rows[k] as usize * 3 * width..][..3 * width], &product[k * stride..][..3 * width]);
             let h0 = &before.data[k * before.stride + before.hidden..][..width];
             let (gates, state) = record.split_at_mut(3 * width);
             let (r, rest) = gates.split_at_mut(width);

@@ -3,9 +3,11 @@
 pub(crate) mod activation;
 pub(crate) mod add;
 pub(crate) mod attention;
+pub(crate) mod attentive;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
 pub(crate) mod embedding;
+pub(crate) mod history;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod recurrent;
@@ -14,6 +16,7 @@ pub(crate) mod rows;
 pub(crate) mod shift;
 
 pub use activation::Activation;
+pub use attentive::{Attended, Attentive};
 pub use cross_entropy::{CrossEntropy, Loss};
 pub use norm::Norm;
-pub use recurrent::State;
+pub use recurrent::{Recurrence, State};

@@ -18,16 +18,14 @@ const BLOCK: usize = 96;
 
 /// Where the gradients go.
 pub enum Gradients<'a> {
-    /// One matrix `[T, (H + 2K)·E]`: columns of queries, then keys, then values.
+    /// Self-attention: one matrix `[T, (H + 2K)·E]`, columns of queries, then keys, then values.
     Fused(MatMut<'a>),
-    /// Three matrices.
-    Separate {
+    /// Queries of one row of tokens, keys and values of another.
+    Cross {
         /// `[Tq, H·E]`.
         dq: MatMut<'a>,
-        /// `[Tk, K·E]`.
-        dk: MatMut<'a>,
-        /// `[Tk, K·E]`.
-        dv: MatMut<'a>,
+        /// `[Tk, 2K·E]`: columns of keys, then values.
+        dkv: MatMut<'a>,
     },
 }
 
@@ -108,13 +106,19 @@ pub(super) fn backward_at(
             let all = Target::new(&mut m);
             [all.columns(0, queries), all.columns(queries, keys), all.columns(queries + keys, keys)]
         }
-        Gradients::Separate { mut dq, mut dk, mut dv } => {
-            let fits = |m: &MatMut<'_>, rows: usize, cols: usize| m.rows == rows && m.cols == cols;
+        Gradients::Cross { mut dq, mut dkv } => {
             assert!(
-                fits(&dq, q.rows, queries) && fits(&dk, k.rows, keys) && fits(&dv, k.rows, keys),
-                "attention backward: gradients of other shapes than q, k and v"
+                (dq.rows, dq.cols) == (q.rows, queries) && (dkv.rows, dkv.cols) == (k.rows, 2 * keys),
+                "attention backward: gradients {}×{} and {}×{} for {shape:?}, {} queries, {} keys",
+                dq.rows,
+                dq.cols,
+                dkv.rows,
+                dkv.cols,
+                q.rows,
+                k.rows
             );
-            [Target::new(&mut dq), Target::new(&mut dk), Target::new(&mut dv)]
+            let both = Target::new(&mut dkv);
+            [Target::new(&mut dq), both.columns(0, keys), both.columns(keys, keys)]
         }
     };
     if spans.iter().map(|s| s.queries.len()).sum::<usize>() != q.rows {

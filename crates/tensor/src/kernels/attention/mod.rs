@@ -10,18 +10,21 @@ mod backward;
 mod block;
 mod forward;
 mod reference;
+mod weights;
 
 use std::ops::Range;
 
 pub use backward::{Gradients, backward};
 pub use forward::forward;
 pub use reference::{reference, reference_backward};
+pub use weights::weights;
 
 use crate::kernels::matrix::{Element, ElementsMut, Mat, MatMut, bf16};
 use crate::kernels::pool::Shareable;
 
 /// One sequence of the row: which rows of `q` attend to which rows of `k` and `v`. Causal: of `n` queries and `m` keys query `i` sees the keys
-/// before position `m − n + i + 1`; so training has queries equal to keys, and decoding one query at the end of many keys.
+/// before position `m − n + i + 1`; so training has queries equal to keys, and decoding one query at the end of many keys. Across two rows of
+/// tokens (a decoder's queries, an encoder's keys) the ranges have nothing in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Rows of `q`.

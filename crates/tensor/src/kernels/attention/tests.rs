@@ -163,7 +163,7 @@ fn every_level_agrees_with_the_definition() {
         for dtype in [DType::F32, DType::Bf16] {
             let (want, want_lse) =
                 reference(q.view(dtype), k.view(dtype), v.view(dtype), spans, *shape, *options);
-            let gradients = reference_backward(
+            let [want_q, want_k, want_v] = reference_backward(
                 q.view(dtype),
                 k.view(dtype),
                 v.view(dtype),
@@ -172,6 +172,8 @@ fn every_level_agrees_with_the_definition() {
                 *shape,
                 *options,
             );
+            let rows = want_k.chunks_exact(k_cols).zip(want_v.chunks_exact(k_cols));
+            let want_kv: Vec<f64> = rows.flat_map(|(k, v)| [k, v].concat()).collect();
             for level in Level::available() {
                 let mut out = Fenced::new(5, *tq, q_cols);
                 let mut lse = vec![f32::NEG_INFINITY; tq * shape.heads];
@@ -184,17 +186,12 @@ fn every_level_agrees_with_the_definition() {
                         || (f64::from(*got) - want).abs() < 1e-4 * (1.0 + want.abs());
                     assert!(same, "{name}: log-sum-exp {got}, expected {want}");
                 }
-                let mut d =
-                    [Fenced::new(6, *tq, q_cols), Fenced::new(7, *tk, k_cols), Fenced::new(8, *tk, k_cols)];
-                let [dq, dk, dv] = &mut d;
-                let targets = Gradients::Separate {
-                    dq: dq.view_mut(dtype),
-                    dk: dk.view_mut(dtype),
-                    dv: dv.view_mut(dtype),
-                };
+                let (mut dq, mut dkv) = (Fenced::new(6, *tq, q_cols), Fenced::new(7, *tk, 2 * k_cols));
+                let targets = Gradients::Cross { dq: dq.view_mut(dtype), dkv: dkv.view_mut(dtype) };
                 let (os, ds) = (out.view(dtype), dout.view(dtype));
                 backward_at(level, qs, ks, vs, os, ds, &lse, spans, *shape, *options, targets);
-                for (part, (got, want)) in ["dq", "dk", "dv"].iter().zip(d.iter().zip(&gradients)) {
+                for (part, (got, want)) in ["dq", "dk and dv"].iter().zip([(&dq, &want_q), (&dkv, &want_kv)])
+                {
                     got.compare(dtype, want, 2.0 * bound(dtype))
                         .unwrap_or_else(|e| panic!("{name}, {part}: {e}"));
                 }
@@ -245,6 +242,34 @@ fn the_reference_backward_is_the_slope_of_the_reference_forward() {
                 assert!(
                     (numeric - analytic).abs() < 2e-3 * (1.0 + analytic.abs()),
                     "{options:?} {which} {i}: {numeric} {analytic}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_weights_of_pictures_are_those_of_the_result() {
+    for case in cases() {
+        let Case { spans, rows: [tq, tk], shape, options } = &case;
+        let width = shape.width;
+        let (q, k) = (Fenced::new(1, *tq, shape.heads * width), Fenced::new(2, *tk, shape.kv_heads * width));
+        let v = Fenced::new(3, *tk, shape.kv_heads * width);
+        let [q, k, v] = [&q, &k, &v].map(|m| m.view(DType::F32));
+        let (want, _) = reference(q, k, v, spans, *shape, *options);
+        for span in spans {
+            let (n, m) = (span.queries.len(), span.keys.len());
+            let all = weights(q, k, span, *shape, *options);
+            assert_eq!(all.len(), shape.heads * n * m);
+            for (row, p) in all.chunks_exact(m.max(1)).enumerate() {
+                let (head, i) = (row / n, row % n);
+                let group = head / (shape.heads / shape.kv_heads) * width;
+                let sum: f64 =
+                    (0..m).map(|j| f64::from(p[j]) * f64::from(v.get(span.keys.start + j, group))).sum();
+                let want = want[(span.queries.start + i) * shape.heads * width + head * width];
+                assert!(
+                    (sum - want).abs() < 1e-4,
+                    "{shape:?}, {options:?}, {span:?}: {sum}, expected {want}"
                 );
             }
         }
