@@ -299,22 +299,23 @@ mod tests {
 
     #[test]
     fn other_architectures_come_back_bit_for_bit() {
-        use pupil_model::{rnn, seq2seq};
+        use pupil_model::{Form, rnn, rnnsearch, seq2seq};
         let (vocab, cell) = (19, rnn::Kind::Gru);
         let reader = rnn::Config { vocab, context: 8, width: 5, hidden: 6, layers: 2, cell, dropout: 0.0 };
-        let pair = seq2seq::Config {
+        let form = Form { length: 8, padded: true, start: 1, start_is_said: true, end: 0 };
+        let pair = seq2seq::Config { vocab, form, width: 5, hidden: 6, cell: rnn::Kind::Lstm };
+        let attention = rnnsearch::Config {
             vocab,
-            length: 8,
-            padded: true,
+            form,
             width: 5,
             hidden: 6,
-            cell: rnn::Kind::Lstm,
-            start: 1,
-            start_is_said: true,
-            end: 0,
+            keys: 4,
+            cell,
+            bidirectional: true,
+            dropout: 0.0,
         };
         let dir = tempfile::tempdir().unwrap();
-        for settings in [Settings::Rnn(reader), Settings::Seq2Seq(pair)] {
+        for settings in [Settings::Rnn(reader), Settings::Seq2Seq(pair), Settings::RnnSearch(attention)] {
             let network = Network::new(settings, 5);
             let path = dir.path().join("m");
             let _ = std::fs::remove_dir_all(&path);

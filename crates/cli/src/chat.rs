@@ -4,7 +4,6 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use pupil_chat::{Message, Renderer, Role};
 use pupil_infer::{Beam, Error, Generator, Sampler};
-use pupil_model::Network;
 use pupil_tokenizer::Decoder;
 use rustyline::error::ReadlineError;
 
@@ -33,29 +32,31 @@ pub(crate) struct Arguments {
     /// How much its words lose for being likely whatever was said, 0 to 1: against "I don't know" as the answer to everything.
     #[arg(long, default_value_t = 0.0)]
     originality: f64,
+    /// Shows which words of what was said each word of such a model's reply looked at.
+    #[arg(long)]
+    attention: bool,
 }
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
-    let m = match a.model.network()? {
-        (dir, Network::Seq2Seq(model)) => {
-            if a.beam == 0 || a.beam > 1000 {
-                anyhow::bail!(Usage(format!("--beam {}: 1 to 1000", a.beam)));
-            }
-            if !(0.0..=1.0).contains(&a.originality) {
-                anyhow::bail!(Usage(format!("--originality {}: 0 to 1", a.originality)));
-            }
-            let beam = Beam {
-                width: a.beam,
-                length_penalty: a.length_penalty,
-                max_new: a.sampling.max_new.min(model.config.length),
-                originality: a.originality,
-                never: Vec::new(),
-            };
-            let dtype = crate::process::dtype(&a.model.dtype)?;
-            return Replier::open(&dir, model, beam, dtype)?.talk(a.prompt.as_deref());
+    let (dir, network) = a.model.network()?;
+    if let Some(model) = network.encoder_decoder() {
+        if a.beam == 0 || a.beam > 1000 {
+            anyhow::bail!(Usage(format!("--beam {}: 1 to 1000", a.beam)));
         }
-        (dir, network) => a.model.opened(&dir, network)?,
-    };
+        if !(0.0..=1.0).contains(&a.originality) {
+            anyhow::bail!(Usage(format!("--originality {}: 0 to 1", a.originality)));
+        }
+        let beam = Beam {
+            width: a.beam,
+            length_penalty: a.length_penalty,
+            max_new: a.sampling.max_new.min(model.form().length),
+            originality: a.originality,
+            never: Vec::new(),
+        };
+        let dtype = crate::process::dtype(&a.model.dtype)?;
+        return Replier::open(&dir, model, beam, dtype, a.attention)?.talk(a.prompt.as_deref());
+    }
+    let m = a.model.opened(&dir, network)?;
     let mut talk = Talk::new(&m, a.sampling.sampler(), a.sampling.max_new)?;
     if let Some(s) = &a.system {
         talk.history.push(Message::new(Role::System, s.as_str()));

@@ -7,7 +7,7 @@ use anyhow::Context;
 use pupil_data::cornell::{Cornell, article_clean};
 use pupil_data::report::number;
 use pupil_data::{Items, Packer, documents, prepare};
-use pupil_model::{Network, Settings, rnn, seq2seq};
+use pupil_model::{Form, Network, Settings, rnn, rnnsearch, seq2seq, transformer};
 use pupil_tokenizer::{WordLevel, word_level};
 use pupil_train::schedule::Schedule;
 use pupil_train::{Plan, optim};
@@ -18,15 +18,17 @@ use crate::learn::{self, Common};
 use crate::process;
 
 /// The recipes that the program carries.
-const RECIPES: [(&str, &str); 2] = [
+const RECIPES: [(&str, &str); 4] = [
     ("article", include_str!("../../../recipes/article.toml")),
     ("article-fixed", include_str!("../../../recipes/article-fixed.toml")),
+    ("attention", include_str!("../../../recipes/attention.toml")),
+    ("transformer", include_str!("../../../recipes/transformer.toml")),
 ];
 
 /// `pupil recipe`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// article, article-fixed, or a TOML file of that form; without it the recipes are listed.
+    /// article, article-fixed, attention, transformer, or a TOML file of that form; without it the recipes are listed.
     recipe: Option<String>,
     /// Prints the recipe, every field with what it means, to start one's own from.
     #[arg(long)]
@@ -119,9 +121,92 @@ enum Validation {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
-    cell: rnn::Kind,
+    #[serde(default)]
+    architecture: Architecture,
     width: usize,
     hidden: usize,
+    cell: Option<rnn::Kind>,
+    keys: Option<usize>,
+    bidirectional: Option<bool>,
+    layers: Option<usize>,
+    heads: Option<usize>,
+    dropout: Option<f32>,
+    smoothing: Option<f32>,
+}
+
+/// Which encoder and decoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Architecture {
+    /// Two recurrent networks; a state passes between them.
+    #[default]
+    Seq2Seq,
+    /// The second looks at all states of the first.
+    Attention,
+    /// Attention alone.
+    Transformer,
+}
+
+impl Model {
+    /// The model's settings.
+    ///
+    /// # Errors
+    /// Names a field that is missing, or of no use to this architecture.
+    fn settings(&self, vocab: usize, form: Form) -> Result<Settings, String> {
+        let Model { architecture, width, hidden, .. } = *self;
+        let used: &[&str] = match architecture {
+            Architecture::Seq2Seq => &["cell"],
+            Architecture::Attention => &["cell", "keys", "bidirectional", "dropout"],
+            Architecture::Transformer => &["layers", "heads", "dropout", "smoothing"],
+        };
+        let there = [
+            ("cell", self.cell.is_some()),
+            ("keys", self.keys.is_some()),
+            ("bidirectional", self.bidirectional.is_some()),
+            ("layers", self.layers.is_some()),
+            ("heads", self.heads.is_some()),
+            ("dropout", self.dropout.is_some()),
+            ("smoothing", self.smoothing.is_some()),
+        ];
+        for (name, there) in there {
+            match (used.contains(&name), there) {
+                (true, false) => return Err(format!("model.{name} is missing: {architecture:?} has it")),
+                (false, true) => return Err(format!("model.{name}: {architecture:?} has no such thing")),
+                _ => {}
+            }
+        }
+        let cell = self.cell.unwrap_or(rnn::Kind::Lstm);
+        let [dropout, smoothing] = [self.dropout, self.smoothing].map(|x| x.unwrap_or(0.0));
+        let [keys, layers, heads] = [self.keys, self.layers, self.heads].map(|x| x.unwrap_or(0));
+        Ok(match architecture {
+            Architecture::Seq2Seq => Settings::Seq2Seq(seq2seq::Config { vocab, form, width, hidden, cell }),
+            Architecture::Attention => {
+                let bidirectional = self.bidirectional.unwrap_or(false);
+                Settings::RnnSearch(rnnsearch::Config {
+                    vocab,
+                    form,
+                    width,
+                    hidden,
+                    keys,
+                    cell,
+                    bidirectional,
+                    dropout,
+                })
+            }
+            Architecture::Transformer => Settings::Transformer(transformer::Config {
+                vocab,
+                form,
+                encoder_layers: layers,
+                decoder_layers: layers,
+                width,
+                heads,
+                hidden,
+                activation: transformer::Kind::Relu,
+                dropout,
+                smoothing,
+            }),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -133,6 +218,8 @@ struct Train {
     beta2: f32,
     eps: f32,
     clip: f32,
+    /// Steps over which the learning rate rises, to fall with the root of the steps afterwards; without it it stays the same.
+    warmup: Option<u64>,
     keep_best: bool,
 }
 
@@ -186,6 +273,11 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Recipe> {
     if recipe.pairs.length < 2 || recipe.train.batch == 0 || recipe.train.epochs == 0 {
         return wrong("pairs.length is at least 2; train.batch and train.epochs at least 1");
     }
+    // With any words: so that a field that does not fit is named before anything is read.
+    let any = Form { length: recipe.pairs.length, padded: false, start: 0, start_is_said: false, end: 0 };
+    if let Err(e) = recipe.model.settings(1, any).and_then(|m| m.check()) {
+        return wrong(&e);
+    }
     Ok(recipe)
 }
 
@@ -206,17 +298,14 @@ fn train(a: &Arguments, recipe: &Recipe, text: &str, out: &Path) -> anyhow::Resu
     let row_tokens = (recipe.train.batch * longest).max(2 * recipe.pairs.length + 2);
     let rows = Packer::new(train, row_tokens, a.seed).rows_per_epoch() as u64;
     let epochs = a.epochs.unwrap_or(recipe.train.epochs);
-    let model = seq2seq::Config {
-        vocab: tokenizer.len(),
+    let form = Form {
         length: recipe.pairs.length,
         padded: recipe.pairs.padded,
-        width: recipe.model.width,
-        hidden: recipe.model.hidden,
-        cell: recipe.model.cell,
         start,
         start_is_said: !recipe.pairs.marks,
         end: if recipe.pairs.marks { tokenizer.encode(END)[0] } else { 0 },
     };
+    let model = recipe.model.settings(tokenizer.len(), form).map_err(Usage)?;
     model.check().map_err(Usage)?;
     let dtype = process::dtype(&a.dtype)?;
     let t = &recipe.train;
@@ -237,9 +326,9 @@ fn train(a: &Arguments, recipe: &Recipe, text: &str, out: &Path) -> anyhow::Resu
     );
     let plan = Plan {
         stage: "recipe".into(),
-        model: Settings::Seq2Seq(model),
+        model,
         optimiser,
-        schedule: Schedule::Constant,
+        schedule: t.warmup.map_or(Schedule::Constant, |warmup| Schedule::InverseRoot { warmup }),
         steps: rows * epochs,
         rows: 1,
         row_tokens,
@@ -441,6 +530,11 @@ impl Words {
         self.tokenizer.encode(&self.recipe.data.clean.line(line))
     }
 
+    /// Each id as a word.
+    pub(crate) fn each(&self, ids: &[u32]) -> Vec<String> {
+        ids.iter().map(|&id| self.tokenizer.decode(&[id])).collect()
+    }
+
     /// The id of words that are not known, if the recipe has one: no word to say.
     pub(crate) fn unknown(&self) -> Option<u32> {
         self.recipe.tokenizer.unknown.then(|| self.tokenizer.encode(UNKNOWN).first().copied()).flatten()
@@ -464,7 +558,16 @@ mod tests {
             assert!(e.to_string().contains("split.share"));
             let e = parse(name, &text.replace("width = 256", "widht = 256")).unwrap_err();
             assert!(e.to_string().contains("widht"));
+            let e = parse(name, &text.replace("hidden =", "colour = 1\nhidden =")).unwrap_err();
+            assert!(e.to_string().contains("colour"));
         }
+        let transformer = RECIPES[3].1;
+        let e = parse("t", &transformer.replace("heads = 4", "heads = 5")).unwrap_err();
+        assert!(e.to_string().contains("5 heads"), "{e}");
+        let e = parse("t", &transformer.replace("heads = 4", "")).unwrap_err();
+        assert!(e.to_string().contains("model.heads is missing"), "{e}");
+        let e = parse("t", &transformer.replace("heads = 4", "heads = 4\ncell = \"gru\"")).unwrap_err();
+        assert!(e.to_string().contains("model.cell"), "{e}");
     }
 
     #[test]

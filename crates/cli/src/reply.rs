@@ -4,32 +4,53 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use pupil_infer::Beam;
-use pupil_model::Seq2Seq;
-use pupil_tensor::DType;
+use pupil_model::{Alignment, EncoderDecoder};
+use pupil_tensor::{DType, Graph};
 use rustyline::error::ReadlineError;
 
 use crate::recipe::Words;
 
 /// A model that answers line by line.
-pub(crate) struct Replier {
-    model: Box<Seq2Seq>,
+pub(crate) struct Replier<'a> {
+    model: &'a dyn EncoderDecoder,
     words: Words,
     beam: Beam,
     dtype: DType,
+    /// Whether the reply's attention is shown.
+    attention: bool,
 }
 
-impl Replier {
-    pub(crate) fn open(dir: &Path, model: Box<Seq2Seq>, beam: Beam, dtype: DType) -> anyhow::Result<Replier> {
+impl<'a> Replier<'a> {
+    pub(crate) fn open(
+        dir: &Path,
+        model: &'a dyn EncoderDecoder,
+        beam: Beam,
+        dtype: DType,
+        attention: bool,
+    ) -> anyhow::Result<Replier<'a>> {
         let words = Words::open(dir)?;
         let beam = Beam { never: words.unknown().into_iter().collect(), ..beam };
-        Ok(Replier { model, words, beam, dtype })
+        Ok(Replier { model, words, beam, dtype, attention })
     }
 
-    /// The best reply.
+    /// The best reply, and how it came about, if that is asked for.
     fn reply(&self, line: &str) -> String {
-        let replies = self.beam.replies(&self.model, &self.words.read(line), self.dtype);
-        let best = replies.first().map_or(String::new(), |r| self.words.write(&r.ids));
-        if best.is_empty() { "[says nothing]".into() } else { best }
+        let said = self.words.read(line);
+        let replies = self.beam.replies(self.model, &said, self.dtype);
+        let ids = replies.first().map_or(&[][..], |r| &r.ids);
+        let mut reply = self.words.write(ids);
+        if reply.is_empty() {
+            reply = "[says nothing]".into();
+        }
+        if self.attention {
+            let source = self.model.form().source(&said);
+            let mut g = Graph::inference(self.model.parameters(), self.dtype);
+            match self.model.alignment(&mut g, &source, ids) {
+                Some(a) => reply.push_str(&picture(&self.words.each(&source), &self.words.each(ids), &a)),
+                None => reply.push_str("\n[this model has no attention]"),
+            }
+        }
+        reply
     }
 
     /// Answers one prompt, a terminal, or a pipe.
@@ -67,5 +88,44 @@ impl Replier {
                 Err(e) => return Err(e.into()),
             }
         }
+    }
+}
+
+/// Characters of a word that are shown.
+const SHOWN: usize = 12;
+
+/// A row for each word of the reply, a column for each word that was read: the darker, the more it was looked at.
+fn picture(read: &[String], reply: &[String], a: &Alignment) -> String {
+    let short = |w: &str| w.chars().take(SHOWN).collect::<String>();
+    let read: Vec<String> = read.iter().map(|w| short(w)).collect();
+    let mut out = format!("\n{:SHOWN$}", "");
+    for word in &read {
+        out.push_str(&format!(" {word}"));
+    }
+    for (i, row) in a.weights.chunks_exact(a.read.max(1)).enumerate() {
+        let word = reply.get(i).map_or("(end)".into(), |w| short(w));
+        out.push_str(&format!("\n{word:>SHOWN$}"));
+        for (weight, word) in row.iter().zip(&read) {
+            let shade = [' ', '·', '░', '▒', '▓', '█'][((weight * 6.0) as usize).min(5)];
+            out.push(' ');
+            out.extend(std::iter::repeat_n(shade, word.chars().count().max(1)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_at_is_dark() {
+        let words = |w: &[&str]| -> Vec<String> { w.iter().map(|w| (*w).to_owned()).collect() };
+        let a = Alignment { read: 2, weights: vec![1.0, 0.0, 0.4, 0.6] };
+        let picture = picture(&words(&["how", "extraordinarily"]), &words(&["so"]), &a);
+        let lines: Vec<&str> = picture.lines().skip(1).collect();
+        assert_eq!(lines[0], "             how extraordinar");
+        assert_eq!(lines[1], "          so ███             ");
+        assert_eq!(lines[2], "       (end) ░░░ ▒▒▒▒▒▒▒▒▒▒▒▒");
     }
 }

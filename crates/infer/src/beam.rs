@@ -1,8 +1,7 @@
 //! Replies of an encoder and decoder: the best word each time, or beam search (Graves 2012; Wu et al. 2016 for the length penalty).
 
-use pupil_model::batch::Span;
-use pupil_model::tensor::{DType, Graph, Indices, State};
-use pupil_model::{Model, Seq2Seq};
+use pupil_model::EncoderDecoder;
+use pupil_model::tensor::{DType, Graph};
 
 /// How replies are searched for.
 #[derive(Clone, Debug)]
@@ -39,36 +38,27 @@ impl Beam {
     ///
     /// # Panics
     /// If an id is not in the model's vocabulary.
-    pub fn replies(&self, model: &Seq2Seq, source: &[u32], dtype: DType) -> Vec<Reply> {
-        let c = &model.config;
-        let mut read = source[..source.len().min(c.length)].to_vec();
-        if c.padded || read.is_empty() {
-            read.resize(c.length, 0);
-        }
+    pub fn replies(&self, model: &dyn EncoderDecoder, source: &[u32], dtype: DType) -> Vec<Reply> {
+        let form = model.form();
         let mut g = Graph::inference(model.parameters(), dtype);
-        let whole = Span { queries: 0..read.len(), keys: 0..read.len() };
-        let mut state = model.encode(&mut g, &Indices::new(&read), &[whole]);
-        let said = if c.start_is_said { vec![c.start] } else { Vec::new() };
-        // What is said to nobody: the decoder from a state that knows nothing.
-        let mut bare = State::zeros(1, c.hidden);
+        let mut writer = model.begin(&mut g, &form.source(source));
+        // What is said to nobody: the decoder without anything that was read.
+        let mut bare = (self.originality > 0.0).then(|| model.begin(&mut g, &[]));
+        let said = if form.start_is_said { vec![form.start] } else { Vec::new() };
         let mut live = vec![(said, 0.0, 0.0)];
-        let mut last = vec![c.start];
+        let mut last = vec![form.start];
         let mut done: Vec<Reply> = Vec::new();
         for step in 0..self.max_new {
-            let spans: Vec<Span> =
-                (0..live.len()).map(|i| Span { queries: i..i + 1, keys: i..i + 1 }).collect();
-            let (hidden, after) = model.decode(&mut g, &Indices::new(&last), &spans, &state);
-            let logits = log_softmax(model.logits(&mut g, &hidden).to_vec(), c.vocab);
+            let scores = writer.next(&mut g, &last);
+            let vocab = scores.cols();
+            let logits = log_softmax(scores.to_vec(), vocab);
             let mut ranks = logits.clone();
-            if self.originality > 0.0 && step < OPENING {
-                let (hidden, after) = model.decode(&mut g, &Indices::new(&last), &spans, &bare);
-                let anyway = log_softmax(model.logits(&mut g, &hidden).to_vec(), c.vocab);
+            if let Some(bare) = bare.as_mut().filter(|_| step < OPENING) {
+                let anyway = log_softmax(bare.next(&mut g, &last).to_vec(), vocab);
                 ranks.iter_mut().zip(anyway).for_each(|(r, a)| *r -= self.originality as f32 * a);
-                bare = after;
             }
             let mut next: Vec<(f64, f64, usize, u32)> = Vec::new();
-            for (i, (row, rank)) in
-                logits.chunks_exact(c.vocab).zip(ranks.chunks_exact_mut(c.vocab)).enumerate()
+            for (i, (row, rank)) in logits.chunks_exact(vocab).zip(ranks.chunks_exact_mut(vocab)).enumerate()
             {
                 // Originality chooses among words that are not absurd, else rare ones win.
                 let least = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) - ABSURD;
@@ -86,7 +76,7 @@ impl Beam {
                     break;
                 }
                 let mut ids = live[i].0.clone();
-                if id == c.end {
+                if id == form.end {
                     done.push(self.reply(ids, log_probability, rank));
                     // The best word each time is the end: there is nothing else to follow.
                     if self.width == 1 {
@@ -109,11 +99,9 @@ impl Beam {
             if live.is_empty() || done.len() >= self.width && finished >= hope {
                 break;
             }
-            state.hidden = after.hidden.select_rows(&origins);
-            state.cell = after.cell.select_rows(&origins);
-            if self.originality > 0.0 && step + 1 < OPENING {
-                bare.hidden = bare.hidden.select_rows(&origins);
-                bare.cell = bare.cell.select_rows(&origins);
+            writer.keep(&origins);
+            if let Some(bare) = bare.as_mut().filter(|_| step + 1 < OPENING) {
+                bare.keep(&origins);
             }
         }
         done.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -160,48 +148,68 @@ fn best(row: &[f32], n: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pupil_model::rnn::Kind;
-    use pupil_model::seq2seq::Config;
+    use pupil_model::batch::Batch;
+    use pupil_model::{Form, Model, Network, Settings, rnn, rnnsearch, seq2seq, transformer};
 
-    fn model(seed: u64) -> Seq2Seq {
-        let (vocab, cell) = (7, Kind::Lstm);
-        let config = Config {
+    /// One of each kind, with weights large enough that its words differ.
+    fn models(seed: u64) -> Vec<Network> {
+        let form = Form { length: 4, padded: false, start: 1, start_is_said: false, end: 0 };
+        let (vocab, cell) = (7, rnn::Kind::Lstm);
+        let plain = seq2seq::Config { vocab, form, width: 6, hidden: 6, cell };
+        let (bidirectional, cell) = (true, rnn::Kind::Gru);
+        let attention = rnnsearch::Config {
             vocab,
-            length: 4,
-            padded: false,
+            form,
             width: 6,
             hidden: 6,
+            keys: 5,
             cell,
-            start: 1,
-            start_is_said: false,
-            end: 0,
+            bidirectional,
+            dropout: 0.0,
         };
-        let mut m = Seq2Seq::new(config, seed);
-        let ids: Vec<_> = m.parameters().iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| m.parameters_mut().data_mut(id).iter_mut().for_each(|x| *x *= 3.0));
-        m
+        let transformer = transformer::Config {
+            vocab,
+            form,
+            encoder_layers: 1,
+            decoder_layers: 2,
+            width: 6,
+            heads: 2,
+            hidden: 8,
+            activation: transformer::Kind::Relu,
+            dropout: 0.0,
+            smoothing: 0.0,
+        };
+        let all =
+            [Settings::Seq2Seq(plain), Settings::RnnSearch(attention), Settings::Transformer(transformer)];
+        let models = all.map(|settings| {
+            let mut m = Network::new(settings, seed);
+            let ids: Vec<_> = m.parameters().iter().map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| m.parameters_mut().data_mut(id).iter_mut().for_each(|x| *x *= 3.0));
+            m
+        });
+        models.into()
     }
 
-    /// The log-probability of a reply by reading it whole.
-    fn log_probability(m: &Seq2Seq, source: &[u32], ids: &[u32]) -> f64 {
-        let mut g = Graph::inference(m.parameters(), DType::F32);
-        let span = |n: usize| Span { queries: 0..n, keys: 0..n };
-        let state = m.encode(&mut g, &Indices::new(source), &[span(source.len())]);
+    /// The best replies of a model.
+    fn replies(beam: &Beam, m: &Network, source: &[u32]) -> Vec<Reply> {
+        beam.replies(m.encoder_decoder().unwrap(), source, DType::F32)
+    }
+
+    /// The log-probability of a reply by reading it whole, as in training; without that of its end, if `open`.
+    fn log_probability(m: &Network, source: &[u32], ids: &[u32], open: bool) -> f64 {
         let read: Vec<u32> = std::iter::once(1).chain(ids.iter().copied()).collect();
-        let (hidden, _) = m.decode(&mut g, &Indices::new(&read), &[span(read.len())], &state);
-        let logits = m.logits(&mut g, &hidden).to_vec();
-        let targets = ids.iter().copied().chain([0]);
-        let each = logits.chunks_exact(7).zip(targets).map(|(row, t)| {
-            let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
-            f64::from(row[t as usize]) - total.ln()
-        });
-        each.sum()
+        let targets: Vec<u32> = ids.iter().copied().chain([0]).collect();
+        let mut weights = vec![1.0; read.len()];
+        weights[ids.len()] = if open { 0.0 } else { 1.0 };
+        let (own, whole) = (0..read.len(), 0..source.len());
+        let mut batch = Batch::new(&read, &targets, &weights, std::slice::from_ref(&own));
+        batch.set_source(source, std::slice::from_ref(&whole));
+        -m.loss(&mut Graph::inference(m.parameters(), DType::F32), &batch, 1.0).sum
     }
 
     #[test]
     fn a_beam_that_holds_everything_finds_the_best_of_all_replies() {
-        for seed in 0..4 {
-            let m = model(seed);
+        for m in (0..4).flat_map(models) {
             let source = [3, 5, 2];
             let mut all: Vec<Vec<u32>> = vec![vec![]];
             let mut begun = all.clone();
@@ -209,30 +217,26 @@ mod tests {
                 begun = begun.iter().flat_map(|b| (1..7).map(move |id| [&b[..], &[id]].concat())).collect();
                 all.extend(begun.clone());
             }
-            let scored = all.iter().map(|ids| (log_probability(&m, &source, ids), ids));
+            let scored = all.iter().map(|ids| (log_probability(&m, &source, ids, false), ids));
             let (score, ids) = scored.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
-            let beam = Beam { width: 60, length_penalty: 0.0, max_new: 3, originality: 0.0, never: vec![] };
-            let replies = beam.replies(&m, &source, DType::F32);
+            let beam = Beam { width: 300, length_penalty: 0.0, max_new: 3, originality: 0.0, never: vec![] };
+            let replies = replies(&beam, &m, &source);
             let ended = replies.iter().find(|r| r.ids.len() < 3).unwrap();
-            assert_eq!(&ended.ids, ids, "seed {seed}");
+            assert_eq!(&ended.ids, ids, "{:?}", m.settings());
             assert!((ended.log_probability - score).abs() < 1e-4);
         }
     }
 
     #[test]
     fn a_beam_of_one_takes_the_best_word_each_time() {
-        for seed in 0..4 {
-            let m = model(seed);
+        for m in (0..4).flat_map(models) {
             let beam = Beam { width: 1, length_penalty: 1.0, max_new: 5, originality: 0.0, never: vec![] };
-            let reply = &beam.replies(&m, &[2, 2], DType::F32)[0];
+            let reply = &replies(&beam, &m, &[2, 2])[0];
             assert!(reply.ids.len() <= 5 && !reply.ids.contains(&0));
             for n in 0..reply.ids.len() {
-                let score = |id: u32| {
-                    log_probability(&m, &[2, 2], &[&reply.ids[..n], &[id]].concat())
-                        - log_probability_of_end(&m, &[&reply.ids[..n], &[id]].concat())
-                };
+                let score = |id: u32| log_probability(&m, &[2, 2], &[&reply.ids[..n], &[id]].concat(), true);
                 let best = (1..7).max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap();
-                assert_eq!(best, reply.ids[n], "seed {seed}, word {n}");
+                assert_eq!(best, reply.ids[n], "{:?}, word {n}", m.settings());
             }
         }
     }
@@ -246,24 +250,15 @@ mod tests {
             originality,
             never,
         };
-        let said =
-            |seed: u64, o: f64| beam(o, vec![]).replies(&model(seed), &[3, 5, 2], DType::F32)[0].ids.clone();
-        assert!((0..8).any(|seed| said(seed, 0.0) != said(seed, 0.9)));
-        let m = model(1);
-        let plain = beam(0.0, vec![]).replies(&m, &[3, 5, 2], DType::F32);
-        let word = plain.iter().flat_map(|r| &r.ids).copied().next().unwrap();
-        let without = beam(0.9, vec![word]).replies(&m, &[3, 5, 2], DType::F32);
-        assert!(!without.is_empty() && without.iter().all(|r| !r.ids.contains(&word)));
-    }
-
-    /// What the end adds to the log-probability of a reply.
-    fn log_probability_of_end(m: &Seq2Seq, ids: &[u32]) -> f64 {
-        let mut g = Graph::inference(m.parameters(), DType::F32);
-        let span = |n: usize| Span { queries: 0..n, keys: 0..n };
-        let state = m.encode(&mut g, &Indices::new(&[2, 2]), &[span(2)]);
-        let read: Vec<u32> = std::iter::once(1).chain(ids.iter().copied()).collect();
-        let (hidden, _) = m.decode(&mut g, &Indices::new(&read), &[span(read.len())], &state);
-        let logits = m.logits(&mut g, &hidden.select_rows(&[ids.len()])).to_vec();
-        f64::from(logits[0]) - logits.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln()
+        for kind in 0..3 {
+            let said =
+                |seed: u64, o: f64| replies(&beam(o, vec![]), &models(seed)[kind], &[3, 5, 2])[0].ids.clone();
+            assert!((0..8).any(|seed| said(seed, 0.0) != said(seed, 0.9)));
+            let m = &models(1)[kind];
+            let plain = replies(&beam(0.0, vec![]), m, &[3, 5, 2]);
+            let word = plain.iter().flat_map(|r| &r.ids).copied().next().unwrap();
+            let without = replies(&beam(0.9, vec![word]), m, &[3, 5, 2]);
+            assert!(!without.is_empty() && without.iter().all(|r| !r.ids.contains(&word)));
+        }
     }
 }

@@ -135,6 +135,16 @@ impl Batch {
         own.extend(spans.iter().map(|s| Span { queries: s.clone(), keys: s.clone() }));
     }
 
+    /// Which rows of the batch attend to which rows of what the encoder read.
+    ///
+    /// # Panics
+    /// If nothing was read.
+    pub fn across(&self) -> Rc<Vec<Span>> {
+        assert_eq!(self.source.spans.len(), self.spans.len(), "batch: every sequence answers something");
+        let pairs = self.spans.iter().zip(self.source.spans.iter());
+        Rc::new(pairs.map(|(s, r)| Span { queries: s.queries.clone(), keys: r.keys.clone() }).collect())
+    }
+
     /// The rows of the sequences' last tokens, `[S, cols]`.
     pub fn ends(&self, x: &Tensor) -> Tensor {
         let ends: Vec<usize> = self.spans.iter().map(|s| s.queries.end - 1).collect();

@@ -45,6 +45,23 @@ impl KvCache {
         self.lengths[sequence] = self.lengths[sequence].min(len);
     }
 
+    /// The sequences named, in that order, as often as they are named.
+    pub fn select(&self, sequences: &[usize]) -> KvCache {
+        let copy = |from: &Tensor| {
+            let mut to = Tensor::zeros(sequences.len() * self.capacity, from.cols(), from.dtype());
+            for (i, &s) in sequences.iter().enumerate() {
+                let first = s * self.capacity;
+                to.copy_columns(i * self.capacity, from, first..first + self.lengths[s], 0..from.cols());
+            }
+            to
+        };
+        KvCache {
+            layers: self.layers.iter().map(|[k, v]| [copy(k), copy(v)]).collect(),
+            capacity: self.capacity,
+            lengths: sequences.iter().map(|&s| self.lengths[s]).collect(),
+        }
+    }
+
     /// Counts the tokens of a forward pass as read: span `i` of the batch belongs to sequence `i`.
     pub fn advance(&mut self, spans: &[Span]) {
         for (length, span) in self.lengths.iter_mut().zip(spans) {

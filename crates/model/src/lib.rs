@@ -18,8 +18,11 @@ mod initial;
 pub mod mlp;
 pub mod network;
 pub mod ngram;
+pub mod replies;
 pub mod rnn;
+pub mod rnnsearch;
 pub mod seq2seq;
+pub mod transformer;
 
 pub use batch::{Batch, Source, Span};
 pub use bert::Bert;
@@ -30,8 +33,11 @@ pub use mlp::Mlp;
 pub use network::{Network, Settings};
 pub use ngram::NGram;
 pub use pupil_tensor as tensor;
+pub use replies::{Alignment, EncoderDecoder, Form, Writer};
 pub use rnn::Rnn;
+pub use rnnsearch::RnnSearch;
 pub use seq2seq::Seq2Seq;
+pub use transformer::Transformer;
 
 use pupil_tensor::{Graph, Loss, Parameters, Tensor};
 

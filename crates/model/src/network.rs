@@ -9,8 +9,11 @@ use crate::bert::{self, Bert};
 use crate::conv::{self, Conv};
 use crate::gpt::{self, Gpt};
 use crate::mlp::{self, Mlp};
+use crate::replies::EncoderDecoder;
 use crate::rnn::{self, Rnn};
+use crate::rnnsearch::{self, RnnSearch};
 use crate::seq2seq::{self, Seq2Seq};
+use crate::transformer::{self, Transformer};
 
 /// The settings of an architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,10 +27,14 @@ pub enum Settings {
     Conv(conv::Config),
     /// A recurrent language model.
     Rnn(rnn::Config),
-    /// An encoder and decoder.
+    /// A recurrent encoder and decoder.
     Seq2Seq(seq2seq::Config),
     /// A BERT.
     Bert(bert::Config),
+    /// A recurrent encoder and a decoder with attention.
+    RnnSearch(rnnsearch::Config),
+    /// The first Transformer, encoder and decoder.
+    Transformer(transformer::Config),
 }
 
 /// A model of some architecture.
@@ -40,10 +47,14 @@ pub enum Network {
     Conv(Box<Conv>),
     /// A recurrent language model.
     Rnn(Box<Rnn>),
-    /// An encoder and decoder.
+    /// A recurrent encoder and decoder.
     Seq2Seq(Box<Seq2Seq>),
     /// A BERT.
     Bert(Box<Bert>),
+    /// A recurrent encoder and a decoder with attention.
+    RnnSearch(Box<RnnSearch>),
+    /// The first Transformer, encoder and decoder.
+    Transformer(Box<Transformer>),
 }
 
 impl Network {
@@ -59,6 +70,8 @@ impl Network {
             Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::new(c, seed))),
             Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::new(c, seed))),
             Settings::Bert(c) => Network::Bert(Box::new(Bert::new(c, seed))),
+            Settings::RnnSearch(c) => Network::RnnSearch(Box::new(RnnSearch::new(c, seed))),
+            Settings::Transformer(c) => Network::Transformer(Box::new(Transformer::new(c, seed))),
         }
     }
 
@@ -74,6 +87,8 @@ impl Network {
             Settings::Rnn(c) => Network::Rnn(Box::new(Rnn::zeros(c))),
             Settings::Seq2Seq(c) => Network::Seq2Seq(Box::new(Seq2Seq::zeros(c))),
             Settings::Bert(c) => Network::Bert(Box::new(Bert::zeros(c))),
+            Settings::RnnSearch(c) => Network::RnnSearch(Box::new(RnnSearch::zeros(c))),
+            Settings::Transformer(c) => Network::Transformer(Box::new(Transformer::zeros(c))),
         }
     }
 
@@ -86,6 +101,18 @@ impl Network {
             Network::Rnn(m) => Settings::Rnn(m.config.clone()),
             Network::Seq2Seq(m) => Settings::Seq2Seq(m.config.clone()),
             Network::Bert(m) => Settings::Bert(m.config.clone()),
+            Network::RnnSearch(m) => Settings::RnnSearch(m.config.clone()),
+            Network::Transformer(m) => Settings::Transformer(m.config.clone()),
+        }
+    }
+
+    /// Itself, if it is an encoder and a decoder.
+    pub fn encoder_decoder(&self) -> Option<&dyn EncoderDecoder> {
+        match self {
+            Network::Seq2Seq(m) => Some(&**m),
+            Network::RnnSearch(m) => Some(&**m),
+            Network::Transformer(m) => Some(&**m),
+            _ => None,
         }
     }
 
@@ -97,6 +124,8 @@ impl Network {
             Network::Rnn(m) => &**m,
             Network::Seq2Seq(m) => &**m,
             Network::Bert(m) => &**m,
+            Network::RnnSearch(m) => &**m,
+            Network::Transformer(m) => &**m,
         }
     }
 
@@ -108,6 +137,8 @@ impl Network {
             Network::Rnn(m) => &mut **m,
             Network::Seq2Seq(m) => &mut **m,
             Network::Bert(m) => &mut **m,
+            Network::RnnSearch(m) => &mut **m,
+            Network::Transformer(m) => &mut **m,
         }
     }
 }
@@ -155,6 +186,8 @@ impl Settings {
             Settings::Rnn(c) => c.check(),
             Settings::Seq2Seq(c) => c.check(),
             Settings::Bert(c) => c.check(),
+            Settings::RnnSearch(c) => c.check(),
+            Settings::Transformer(c) => c.check(),
         }
     }
 
@@ -167,6 +200,8 @@ impl Settings {
             Settings::Rnn(c) => c.parameter_count(),
             Settings::Seq2Seq(c) => c.parameter_count(),
             Settings::Bert(c) => c.parameter_count(),
+            Settings::RnnSearch(c) => c.parameter_count(),
+            Settings::Transformer(c) => c.parameter_count(),
         }
     }
 
@@ -179,6 +214,8 @@ impl Settings {
             Settings::Rnn(c) => c.vocab,
             Settings::Seq2Seq(c) => c.vocab,
             Settings::Bert(c) => c.vocab,
+            Settings::RnnSearch(c) => c.vocab,
+            Settings::Transformer(c) => c.vocab,
         }
     }
 
@@ -189,8 +226,10 @@ impl Settings {
             Settings::Mlp(c) => c.context,
             Settings::Conv(c) => c.context,
             Settings::Rnn(c) => c.context,
-            Settings::Seq2Seq(c) => c.length,
             Settings::Bert(c) => c.context,
+            Settings::Seq2Seq(c) => c.form.length,
+            Settings::RnnSearch(c) => c.form.length,
+            Settings::Transformer(c) => c.form.length,
         }
     }
 
@@ -213,6 +252,13 @@ impl Settings {
             Settings::Rnn(c) => recurrent(c.width, c.hidden, c.layers, c.cell, c.vocab),
             Settings::Seq2Seq(c) => recurrent(c.width, c.hidden, 1, c.cell, c.vocab),
             Settings::Bert(c) => c.activation_bytes(tokens, operand),
+            Settings::RnnSearch(c) => {
+                // What a token that is read offers, and its gradient; what the decoder asked and got.
+                let gates = pupil_tensor::Cell::from(c.cell).gates() * c.hidden;
+                let attention = 4 * (4 * (c.keys + gates + c.width) + c.form.length);
+                recurrent(c.width, c.hidden, 2, c.cell, c.vocab) + tokens * attention
+            }
+            Settings::Transformer(c) => c.activation_bytes(tokens, operand),
         }
     }
 }

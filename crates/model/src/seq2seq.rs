@@ -7,6 +7,7 @@ use pupil_tensor::{CrossEntropy, Graph, Indices, Loss, ParameterId, Parameters, 
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Span};
+use crate::replies::{EncoderDecoder, Form, Writer};
 use crate::rnn::{Kind, Layer};
 use crate::{Model, initial};
 
@@ -15,22 +16,15 @@ use crate::{Model, initial};
 pub struct Config {
     /// Token ids, V.
     pub vocab: usize,
-    /// Most tokens that are read, and most that are written.
-    pub length: usize,
-    /// Whether what is read is filled up with id 0 to that length, because it was so in training.
-    pub padded: bool,
+    /// What it reads and writes.
+    #[serde(flatten)]
+    pub form: Form,
     /// Width of the word vectors, D.
     pub width: usize,
     /// Width of the states, H.
     pub hidden: usize,
     /// Kind of cell.
     pub cell: Kind,
-    /// What the decoder reads first.
-    pub start: u32,
-    /// Whether that is a word of the reply: without a token for the start the first word is given.
-    pub start_is_said: bool,
-    /// What ends a reply.
-    pub end: u32,
 }
 
 /// An encoder and decoder with their parameters.
@@ -104,20 +98,52 @@ impl Model for Seq2Seq {
     }
 }
 
+impl EncoderDecoder for Seq2Seq {
+    fn form(&self) -> Form {
+        self.config.form
+    }
+
+    fn begin<'m>(&'m self, g: &mut Graph<'_>, source: &[u32]) -> Box<dyn Writer + 'm> {
+        let whole = Span { queries: 0..source.len(), keys: 0..source.len() };
+        let state = if source.is_empty() {
+            State::zeros(1, self.config.hidden)
+        } else {
+            self.encode(g, &Indices::new(source), &[whole])
+        };
+        Box::new(Going { model: self, state })
+    }
+}
+
+/// Replies that are being written.
+struct Going<'m> {
+    model: &'m Seq2Seq,
+    state: State,
+}
+
+impl Writer for Going<'_> {
+    fn next(&mut self, g: &mut Graph<'_>, newest: &[u32]) -> Tensor {
+        let spans: Vec<Span> =
+            (0..newest.len()).map(|i| Span { queries: i..i + 1, keys: i..i + 1 }).collect();
+        let (hidden, after) = self.model.decode(g, &Indices::new(newest), &spans, &self.state);
+        self.state = after;
+        self.model.logits(g, &hidden)
+    }
+
+    fn keep(&mut self, replies: &[usize]) {
+        self.state = self.state.select(replies);
+    }
+}
+
 impl Config {
     /// Says what is wrong with the settings.
     ///
     /// # Errors
     /// If something is zero, or an id is not in the vocabulary.
     pub fn check(&self) -> Result<(), String> {
-        if [self.vocab, self.length, self.width, self.hidden].contains(&0) {
+        if [self.vocab, self.width, self.hidden].contains(&0) {
             return Err(format!("settings of a seq2seq: {self:?}: sizes are positive"));
         }
-        if self.start.max(self.end) as usize >= self.vocab {
-            let (start, end, vocab) = (self.start, self.end, self.vocab);
-            return Err(format!("settings of a seq2seq: start {start} or end {end} is no id of {vocab}"));
-        }
-        Ok(())
+        self.form.check(self.vocab)
     }
 
     /// Numbers in all parameters.
@@ -132,18 +158,8 @@ mod tests {
     use super::*;
 
     fn config(vocab: usize, width: usize) -> Config {
-        let (start, end, cell) = (1, 0, Kind::Lstm);
-        Config {
-            vocab,
-            length: 8,
-            padded: false,
-            width,
-            hidden: width,
-            cell,
-            start,
-            start_is_said: true,
-            end,
-        }
+        let form = Form { length: 8, padded: false, start: 1, start_is_said: true, end: 0 };
+        Config { vocab, form, width, hidden: width, cell: Kind::Lstm }
     }
 
     #[test]
@@ -156,7 +172,8 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_are_named() {
-        assert!(Config { start: 50, ..config(50, 8) }.check().unwrap_err().contains("50"));
+        let form = Form { start: 50, ..config(50, 8).form };
+        assert!(Config { form, ..config(50, 8) }.check().unwrap_err().contains("50"));
         assert!(Config { hidden: 0, ..config(50, 8) }.check().is_err());
         assert_eq!(config(50, 8).check(), Ok(()));
     }

@@ -60,6 +60,8 @@ impl Plan {
             model::Settings::Rnn(c) => c.hidden * c.vocab,
             model::Settings::Seq2Seq(c) => c.hidden * c.vocab,
             model::Settings::Bert(c) => c.width * c.vocab.max(c.hidden).max(3 * c.width),
+            model::Settings::RnnSearch(c) => c.width * c.vocab,
+            model::Settings::Transformer(c) => c.width * c.vocab.max(c.hidden),
         };
         let packed = 2 * (largest * self.dtype().size()) as u64;
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());

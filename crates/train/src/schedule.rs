@@ -24,6 +24,12 @@ pub enum Schedule {
         /// Factor at the end.
         floor: f32,
     },
+    /// Linear from 0 over `warmup` steps, then falling with the root of the steps: `min(step / warmup, √(warmup / step))` (Vaswani et al. 2017, whose
+    /// `D^−½ · warmup^−½` is the highest rate).
+    InverseRoot {
+        /// Steps of the rise.
+        warmup: u64,
+    },
 }
 
 impl Schedule {
@@ -44,6 +50,10 @@ impl Schedule {
                 let left = steps.saturating_sub(step);
                 let fall = if left <= decay { left as f32 / (decay + 1) as f32 } else { 1.0 };
                 rise(warmup).min(floor + (1.0 - floor) * fall)
+            }
+            Schedule::InverseRoot { warmup } => {
+                let (step, warmup) = ((step + 1) as f64, warmup.max(1) as f64);
+                (step / warmup).min((warmup / step).sqrt()) as f32
             }
         }
     }
@@ -71,11 +81,23 @@ mod tests {
     }
 
     #[test]
+    fn inverse_root_is_the_papers() {
+        let s = Schedule::InverseRoot { warmup: 4000 };
+        let peak = 512f64.powf(-0.5) * 4000f64.powf(-0.5);
+        for step in [1u64, 100, 4000, 4001, 100_000] {
+            let paper = 512f64.powf(-0.5) * (step as f64).powf(-0.5).min(step as f64 * 4000f64.powf(-1.5));
+            assert!((peak * f64::from(s.factor(step - 1, 0)) - paper).abs() < 1e-9, "{step}");
+        }
+    }
+
+    #[test]
     fn degenerate_lengths_are_defined() {
         for s in [
             Schedule::Constant,
             Schedule::Cosine { warmup: 10, floor: 0.1 },
             Schedule::Trapezoid { warmup: 10, decay: 10, floor: 0.0 },
+            Schedule::InverseRoot { warmup: 0 },
+            Schedule::InverseRoot { warmup: 10 },
         ] {
             for steps in [0, 1, 5, 1 << 40] {
                 for step in [0, 1, 4, steps] {

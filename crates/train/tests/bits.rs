@@ -218,7 +218,7 @@ fn one_batch_is_learned_by_heart_and_an_untrained_loss_is_ln_v() {
 
 /// Small models of every architecture that `train::step` learns.
 fn architectures(vocab: usize) -> Vec<Architecture> {
-    use pupil_model::{conv, mlp, rnn, seq2seq};
+    use pupil_model::{Form, conv, mlp, rnn, rnnsearch, seq2seq, transformer};
     let recurrent = |cell| {
         Architecture::Rnn(rnn::Config {
             vocab,
@@ -230,7 +230,19 @@ fn architectures(vocab: usize) -> Vec<Architecture> {
             dropout: 0.1,
         })
     };
-    let (start, end, cell) = (1, 0, rnn::Kind::Lstm);
+    let form = Form { length: 40, padded: false, start: 1, start_is_said: true, end: 0 };
+    let attentive = |cell| {
+        Architecture::RnnSearch(rnnsearch::Config {
+            vocab,
+            form,
+            width: 12,
+            hidden: 20,
+            keys: 16,
+            cell,
+            bidirectional: true,
+            dropout: 0.1,
+        })
+    };
     vec![
         Architecture::Gpt(config(vocab)),
         Architecture::Mlp(mlp::Config { vocab, context: 32, window: 3, width: 12, hidden: 20 }),
@@ -238,16 +250,20 @@ fn architectures(vocab: usize) -> Vec<Architecture> {
         recurrent(rnn::Kind::Elman),
         recurrent(rnn::Kind::Lstm),
         recurrent(rnn::Kind::Gru),
-        Architecture::Seq2Seq(seq2seq::Config {
+        Architecture::Seq2Seq(seq2seq::Config { vocab, form, width: 12, hidden: 20, cell: rnn::Kind::Lstm }),
+        attentive(rnn::Kind::Lstm),
+        attentive(rnn::Kind::Gru),
+        Architecture::Transformer(transformer::Config {
             vocab,
-            length: 40,
-            padded: false,
-            width: 12,
-            hidden: 20,
-            cell,
-            start,
-            start_is_said: true,
-            end,
+            form,
+            encoder_layers: 2,
+            decoder_layers: 2,
+            width: 24,
+            heads: 3,
+            hidden: 40,
+            activation: transformer::Kind::Relu,
+            dropout: 0.1,
+            smoothing: 0.1,
         }),
     ]
 }
@@ -279,7 +295,9 @@ fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
                     fill(&mut batch[0], &row);
                     losses.push(step.run(&mut model, &batch, 1.0).unwrap().loss.mean());
                 }
-                assert!(losses[39] < 0.9 * losses[0], "{settings:?}: {losses:?}");
+                // Rows differ in what they ask, so not the last one alone.
+                let last = losses[30..].iter().sum::<f64>() / 10.0;
+                assert!(last < 0.9 * losses[0], "{settings:?}: {losses:?}");
                 losses.into_iter().map(f64::to_bits).collect()
             })
         };
@@ -335,8 +353,11 @@ fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
 
 #[test]
 fn a_word_does_not_see_what_comes_later_nor_other_sequences() {
-    for settings in architectures(60).into_iter().filter(|s| !matches!(s, Architecture::Seq2Seq(_))) {
+    for settings in architectures(60) {
         let model = Network::new(settings.clone(), 5);
+        if model.encoder_decoder().is_some() {
+            continue;
+        }
         let scores = |ids: &[u32], spans: &[std::ops::Range<usize>]| {
             let mut g = Graph::inference(model.parameters(), DType::F32);
             model.next_scores(&mut g, &Batch::reading(ids, spans)).unwrap().to_vec()

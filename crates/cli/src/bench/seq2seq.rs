@@ -1,8 +1,8 @@
-//! `pupil bench seq2seq`: training steps of the article's encoder and decoder on random ids, as one JSON object.
+//! `pupil bench seq2seq`: training steps of the article's encoder and decoder, and of its successors, on random ids, as one JSON object.
 
 use std::time::Instant;
 
-use pupil_model::{Batch, Network, Settings, rnn, seq2seq};
+use pupil_model::{Batch, Form, Network, Settings, rnn, rnnsearch, seq2seq, transformer};
 use pupil_tensor::kernels::{level, pool, random};
 use pupil_train::optim;
 use pupil_train::step::Step;
@@ -12,6 +12,9 @@ use crate::process;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Which architecture.
+    #[arg(long, value_enum, default_value_t = Architecture::Seq2seq)]
+    architecture: Architecture,
     /// Word ids.
     #[arg(long, default_value_t = 10_000)]
     vocab: usize,
@@ -32,21 +35,50 @@ pub(crate) struct Arguments {
     dtype: String,
 }
 
+/// An encoder and a decoder.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Architecture {
+    /// The article's LSTMs.
+    Seq2seq,
+    /// A bidirectional LSTM and a decoder with additive attention.
+    Attention,
+    /// A Transformer of three and three blocks.
+    Transformer,
+}
+
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     let dtype = process::dtype(&a.dtype)?;
-    let config = seq2seq::Config {
-        vocab: a.vocab,
-        length: a.length,
-        padded: true,
-        width: a.width,
-        hidden: a.width,
-        cell: rnn::Kind::Lstm,
-        start: 1,
-        start_is_said: true,
-        end: 0,
+    let form = Form { length: a.length, padded: true, start: 1, start_is_said: true, end: 0 };
+    let (vocab, width, cell) = (a.vocab, a.width, rnn::Kind::Lstm);
+    let settings = match a.architecture {
+        Architecture::Seq2seq => {
+            Settings::Seq2Seq(seq2seq::Config { vocab, form, width, hidden: width, cell })
+        }
+        Architecture::Attention => Settings::RnnSearch(rnnsearch::Config {
+            vocab,
+            form,
+            width,
+            hidden: width,
+            keys: width,
+            cell,
+            bidirectional: true,
+            dropout: 0.0,
+        }),
+        Architecture::Transformer => Settings::Transformer(transformer::Config {
+            vocab,
+            form,
+            encoder_layers: 3,
+            decoder_layers: 3,
+            width,
+            heads: width.div_ceil(64),
+            hidden: 4 * width,
+            activation: transformer::Kind::Relu,
+            dropout: 0.0,
+            smoothing: 0.0,
+        }),
     };
-    config.check().map_err(crate::exit::Usage)?;
-    let mut model = Network::new(Settings::Seq2Seq(config), 1);
+    settings.check().map_err(crate::exit::Usage)?;
+    let mut model = Network::new(settings, 1);
     let adam = optim::Settings { beta2: 0.999, weight_decay: 0.0, clip: 0.0, ..optim::Settings::default() };
     let mut step = Step::new(&model, adam, dtype, 1);
     let tokens = a.batch * a.length;
