@@ -11,6 +11,7 @@ pub mod corpora;
 pub mod dialect;
 pub mod documents;
 pub mod encoding;
+pub mod labelled;
 pub mod loader;
 pub mod near;
 #[cfg(feature = "parquet")]
@@ -26,9 +27,12 @@ pub mod shards;
 pub mod source;
 pub mod starter;
 mod stream;
+pub mod tagged;
 
 pub use documents::{Corpus, read};
+pub use labelled::Labelled;
 pub use loader::Shards;
 pub use record::{Chat, Turn};
 pub use rows::{Examples, Items, Packer, Position, Row, Rows};
 pub use source::Error;
+pub use tagged::Tagged;

@@ -366,7 +366,7 @@ impl Scan {
 const ROWS: usize = 4096;
 
 /// Names by which a first row is known to be one of names.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 32] = [
     "text",
     "content",
     "body",
@@ -391,6 +391,14 @@ const KNOWN: [&str; 24] = [
     "id",
     "source",
     "label",
+    "review",
+    "sentence",
+    "comment",
+    "sentiment",
+    "class",
+    "category",
+    "target",
+    "polarity",
 ];
 
 fn rows(blocks: Blocks<'_>, separator: u8, file: usize, emit: Emit<'_>) -> io::Result<()> {
