@@ -13,6 +13,7 @@ pub mod documents;
 pub mod encoding;
 pub mod labelled;
 pub mod loader;
+pub mod masked;
 pub mod near;
 #[cfg(feature = "parquet")]
 mod parquet;

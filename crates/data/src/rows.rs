@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::masked::Masking;
 use crate::random::Random;
 use crate::source::Error;
 
@@ -61,6 +62,12 @@ pub struct Items {
     /// What the sequences answer, for models with an encoder, and where it lies; empty for others.
     sources: Vec<u32>,
     source_ranges: Vec<Range<usize>>,
+    /// What is to be said at each place, where that is not the id that follows; as many as ids, or none.
+    targets: Vec<u32>,
+    /// Where the second part of each sequence begins, for those that are read; as many as sequences, or none.
+    seconds: Vec<usize>,
+    /// How words are hidden anew in each epoch, if any are.
+    pub masking: Option<Masking>,
     /// Conversations that were cut to the context.
     pub truncated: usize,
     /// Conversations in which nothing is learned.
@@ -97,9 +104,32 @@ impl Items {
         self.push(ids, |_| true);
     }
 
-    /// Tokens that a row spends on a sequence: its predictions and what is read before.
+    /// Adds a sequence that is read as a whole: of the places that are learned, what is to be said there, and where its second part begins
+    /// (its length, if it has none).
+    ///
+    /// # Panics
+    /// If the lengths differ, or sequences of the other kinds were added.
+    pub fn push_read(&mut self, ids: &[u32], targets: &[u32], learned: &[bool], second: usize) {
+        assert!(targets.len() == ids.len() && learned.len() == ids.len(), "rows: a target for each id");
+        assert_eq!(self.targets.len(), self.ids.len(), "rows: sequences that are read lie among others");
+        self.targets.extend_from_slice(targets);
+        self.seconds.push(second);
+        self.push(ids, |i| learned[i]);
+    }
+
+    /// Whether its sequences are read as a whole instead of being gone on with.
+    fn are_read(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Tokens of a sequence in a row: the last id of one that is gone on with is only predicted.
+    fn length(&self, item: usize) -> usize {
+        self.ranges[item].len() - usize::from(!self.are_read())
+    }
+
+    /// Tokens that a row spends on a sequence: its own and what is read before.
     fn cost(&self, item: usize) -> usize {
-        self.ranges[item].len() - 1 + self.source_ranges.get(item).map_or(0, Range::len)
+        self.length(item) + self.source_ranges.get(item).map_or(0, Range::len)
     }
 
     fn push(&mut self, ids: &[u32], learned: impl Fn(usize) -> bool) {
@@ -116,21 +146,25 @@ impl Items {
 
     /// Every `divisor`-th sequence.
     pub fn every(&self, divisor: usize) -> Items {
-        let mut some = Items::default();
+        let mut some = Items { masking: self.masking.clone(), ..Items::default() };
         for (i, range) in self.ranges.iter().enumerate().step_by(divisor.max(1)) {
             if let Some(source) = self.source_ranges.get(i) {
                 let begin = some.sources.len();
                 some.sources.extend_from_slice(&self.sources[source.clone()]);
                 some.source_ranges.push(begin..some.sources.len());
             }
+            if let Some(&second) = self.seconds.get(i) {
+                some.targets.extend_from_slice(&self.targets[range.clone()]);
+                some.seconds.push(second);
+            }
             some.push(&self.ids[range.clone()], |k| self.learned[range.start + k]);
         }
         some
     }
 
-    /// Calls `f` with every id in order, for fingerprints.
+    /// Calls `f` with every id and target in order, for fingerprints.
     pub fn each_id(&self, f: impl FnMut(u32)) {
-        self.sources.iter().chain(&self.ids).copied().for_each(f);
+        self.sources.iter().chain(&self.ids).chain(&self.targets).copied().for_each(f);
     }
 
     /// Number of sequences.
@@ -148,9 +182,9 @@ impl Items {
         self.sources.len()
     }
 
-    /// Predictions in all sequences together, learned or not.
+    /// Tokens of all sequences together as rows hold them: predictions, learned or not.
     pub fn tokens(&self) -> usize {
-        self.ranges.iter().map(|r| r.len() - 1).sum()
+        (0..self.len()).map(|i| self.length(i)).sum()
     }
 }
 
@@ -165,6 +199,8 @@ pub struct Row {
     pub weights: Vec<f32>,
     /// The sequences.
     pub spans: Vec<Range<usize>>,
+    /// Which part of its sequence each token is in, 0 or 1; empty if nothing has parts.
+    pub kinds: Vec<u32>,
     /// What an encoder reads before, and its sequences.
     pub source_ids: Vec<u32>,
     /// As many as `spans`, or none.
@@ -178,6 +214,7 @@ impl Row {
         self.targets.clear();
         self.weights.clear();
         self.spans.clear();
+        self.kinds.clear();
         self.source_ids.clear();
         self.source_spans.clear();
     }
@@ -317,11 +354,22 @@ impl<'a> Packer<'a> {
         for &item in &self.order[self.rows[k]..end] {
             let r = self.items.ranges[item as usize].clone();
             let begin = row.ids.len();
-            row.ids.extend_from_slice(&self.items.ids[r.start..r.end - 1]);
-            row.targets.extend_from_slice(&self.items.ids[r.start + 1..r.end]);
-            row.weights
-                .extend(self.items.learned[r.start + 1..r.end].iter().map(|&l| f32::from(u8::from(l))));
+            let (read, said) = match self.items.are_read() {
+                true => (r.clone(), r.clone()),
+                false => (r.start..r.end - 1, r.start + 1..r.end),
+            };
+            row.ids.extend_from_slice(&self.items.ids[read]);
+            let targets = if self.items.are_read() { &self.items.targets } else { &self.items.ids };
+            row.targets.extend_from_slice(&targets[said.clone()]);
+            row.weights.extend(self.items.learned[said].iter().map(|&l| f32::from(u8::from(l))));
             row.spans.push(begin..row.ids.len());
+            if let Some(&second) = self.items.seconds.get(item as usize) {
+                row.kinds.extend((0..r.len()).map(|i| u32::from(i >= second)));
+            }
+            if let Some(masking) = &self.items.masking {
+                let (ids, weights) = (&mut row.ids[begin..], &mut row.weights[begin..]);
+                masking.hide(ids, weights, self.seed, self.epoch, u64::from(item));
+            }
             if let Some(source) = self.items.source_ranges.get(item as usize) {
                 let begin = row.source_ids.len();
                 row.source_ids.extend_from_slice(&self.items.sources[source.clone()]);

@@ -11,6 +11,8 @@
 //! Not as in the paper: attention's probabilities are not dropped (the fused kernel never holds them); initial values are normal, not cut off.
 //! The same settings and numbers give the logits of transformers' `BertFor…`: `tools/check_bert.py`.
 
+use std::ops::Range;
+
 use pupil_tensor::kernels::attention::{Options, Shape};
 use pupil_tensor::kernels::random::{self, Key};
 use pupil_tensor::{
@@ -430,6 +432,39 @@ impl Config {
         Ok(())
     }
 
+    /// Most tokens of a text, beside `[CLS]` and `[SEP]`.
+    pub fn room(&self) -> usize {
+        self.context.saturating_sub(2)
+    }
+
+    /// Cuts a text's ids to its room and says whether that was needed. The first quarter and the end stay: what a text is about stands at
+    /// its beginning, what is thought of it at its end (Sun et al. 2019).
+    pub fn fit(&self, ids: &mut Vec<u32>) -> bool {
+        let room = self.room();
+        let too_many = ids.len().saturating_sub(room);
+        if too_many > 0 {
+            ids.drain(room / 4..room / 4 + too_many);
+        }
+        too_many > 0
+    }
+
+    /// Cuts a sentence of words, each some ids, into as few runs as have room.
+    pub fn runs(&self, words: &[Vec<u32>]) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut filled = usize::MAX;
+        for (i, word) in words.iter().enumerate() {
+            filled = filled.saturating_add(word.len());
+            match runs.last_mut() {
+                Some(run) if filled <= self.room() => run.end += 1,
+                _ => {
+                    runs.push(i..i + 1);
+                    filled = word.len();
+                }
+            }
+        }
+        runs
+    }
+
     /// Numbers in all parameters.
     pub fn parameter_count(&self) -> u64 {
         let n = |x: usize| x as u64;
@@ -570,6 +605,21 @@ mod tests {
             };
             assert_eq!(bert.parameters.get(own).data(), tuned.parameters.get(id).data(), "{}", p.name);
         }
+    }
+
+    #[test]
+    fn texts_are_cut_to_the_room_there_is() {
+        let c = Config { context: 10, ..small(Head::Masked) };
+        let cut = |n: u32| {
+            let mut ids: Vec<u32> = (0..n).collect();
+            (c.fit(&mut ids), ids)
+        };
+        assert_eq!(cut(1), (false, vec![0]));
+        assert_eq!(cut(8), (false, (0..8).collect()));
+        assert_eq!(cut(20), (true, vec![0, 1, 14, 15, 16, 17, 18, 19]));
+        let words: Vec<Vec<u32>> = [3, 5, 1, 9, 2].map(|n| vec![7; n]).to_vec();
+        assert_eq!(c.runs(&words), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(c.runs(&[]), []);
     }
 
     #[test]

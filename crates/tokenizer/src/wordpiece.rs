@@ -166,6 +166,25 @@ impl WordPiece {
         }
     }
 
+    /// The ids of a text with the special tokens of the model around them: `[CLS] … [SEP]`.
+    pub fn around(&self, ids: &[u32]) -> Vec<u32> {
+        let tokens: Vec<Token> = ids.iter().map(|&id| (id, 0..0)).collect();
+        let id = |name: &str| self.added.named(name).map(|t| t.id);
+        self.template.as_ref().map_or_else(|| ids.to_vec(), |t| t.join(&tokens, None, id).ids)
+    }
+
+    /// How many special tokens the model has before a text: BERT one.
+    pub fn leading(&self) -> usize {
+        let parts = self.template.iter().flat_map(|t| &t.single);
+        parts.take_while(|p| matches!(p, crate::template::Part::Special(..))).count()
+    }
+
+    /// The ids of one word of a text that was cut into words already, one at least: a word of nothing is unknown.
+    pub fn encode_word(&self, word: &str) -> Vec<u32> {
+        let ids = self.encode(word);
+        if ids.is_empty() { vec![self.unknown] } else { ids }
+    }
+
     /// Ids with the bytes of the text that they stand for.
     pub(crate) fn tokens(&self, text: &str, specials: Specials) -> Vec<Token> {
         let mut out = Vec::new();

@@ -52,6 +52,9 @@ pub fn evaluate(
 /// Puts a row into a batch, reusing its memory.
 pub fn fill(batch: &mut Batch, row: &Row) {
     batch.fill(&row.ids, &row.targets, &row.weights, &row.spans);
+    if !row.kinds.is_empty() {
+        batch.set_kinds(&row.kinds);
+    }
     if !row.source_spans.is_empty() {
         batch.set_source(&row.source_ids, &row.source_spans);
     }

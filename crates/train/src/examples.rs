@@ -1,14 +1,16 @@
-//! Documents and conversations → sequences to learn from.
+//! Documents, conversations and labelled texts → sequences to learn from.
 
 use pupil_chat::{END_OF_TEXT, Message, Renderer, Role, ToolCall};
+use pupil_data::masked::{Masking, Pairing, Piece};
 use pupil_data::record::Call;
 use pupil_data::{Chat, Items, Turn};
-use pupil_tokenizer::{Encoder, Tokenizer};
+use pupil_model::bert;
+use pupil_tokenizer::{Encoder, Tokenizer, WordPiece};
 
 /// The tokenizer lacks a special token.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unfit(String);
+pub struct Unfit(pub(crate) String);
 
 /// Adds documents, each closed by the end-of-text token, in pieces of at most `context` predictions.
 ///
@@ -74,6 +76,126 @@ pub fn add_chats<'a>(
         items.push_chat(&r.ids, &r.learned, context);
     }
     Ok(())
+}
+
+/// What BERT is pretrained on, and how.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cloze {
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Whether sequences have two parts, of which the second follows the first or does not.
+    pub pairs: bool,
+    /// Whether all pieces of a word are hidden together.
+    pub whole_words: bool,
+    /// Of the random numbers that make pairs.
+    pub seed: u64,
+}
+
+/// Sequences with words to be hidden, from documents, each a list of sentences.
+///
+/// # Errors
+/// If the tokenizer lacks a special token, or the context has no room.
+pub fn cloze<'a>(
+    tokenizer: &WordPiece,
+    documents: impl Iterator<Item = Vec<&'a str>>,
+    about: Cloze,
+) -> Result<Items, Unfit> {
+    let Cloze { context, pairs, whole_words, seed } = about;
+    if context < 5 {
+        return Err(Unfit(format!("a context of {context} tokens has no room for two parts")));
+    }
+    let [first, end, mask] = ["[CLS]", "[SEP]", "[MASK]"].map(|name| {
+        tokenizer.special(name).ok_or_else(|| Unfit(format!("the tokenizer has no special token {name}")))
+    });
+    let piece = |id: u32| match tokenizer.piece(id) {
+        _ if tokenizer.is_special(id) => Piece::Special,
+        Some(p) if p.starts_with(&tokenizer.settings().prefix) => Piece::Continues,
+        _ => Piece::Begins,
+    };
+    let pieces = (0..tokenizer.len() as u32).map(piece).collect();
+    let documents: Vec<Vec<Vec<u32>>> =
+        documents.map(|d| d.into_iter().map(|s| tokenizer.encode(s)).collect()).collect();
+    let pairing = Pairing { first: first?, end: end?, context, pairs, seed };
+    Ok(pairing.items(&documents, Masking { share: 0.15, mask: mask?, pieces, whole_words }))
+}
+
+/// The sentences of a text: lines, and what ends in a mark of the end.
+pub fn sentences(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let mut begin = 0;
+        let mut chars = line.char_indices().peekable();
+        while let Some((i, c)) = chars.next() {
+            let next = chars.peek().map(|(_, c)| *c);
+            let ends = match c {
+                '。' | '！' | '？' => true,
+                '.' | '!' | '?' | '…' => next.is_none_or(char::is_whitespace),
+                _ => next.is_none(),
+            };
+            if ends {
+                let end = i + c.len_utf8();
+                all.push(line[begin..end].trim());
+                begin = end;
+            }
+        }
+    }
+    all.retain(|s| !s.is_empty());
+    all
+}
+
+/// Texts of which the whole is said to be something: `[CLS] text [SEP]`; long ones lose their middle ([`bert::Config::fit`]) and are counted.
+///
+/// # Errors
+/// If the tokenizer puts nothing before a text.
+pub fn labelled<'a>(
+    tokenizer: &WordPiece,
+    config: &bert::Config,
+    texts: impl Iterator<Item = (&'a str, usize)>,
+) -> Result<Items, Unfit> {
+    if tokenizer.leading() == 0 {
+        return Err(Unfit("the tokenizer puts no [CLS] before a text".into()));
+    }
+    let mut items = Items::default();
+    for (text, label) in texts {
+        let mut ids = tokenizer.encode(text);
+        items.truncated += usize::from(config.fit(&mut ids));
+        let ids = tokenizer.around(&ids);
+        let (mut targets, mut learned) = (vec![0; ids.len()], vec![false; ids.len()]);
+        (targets[0], learned[0]) = (label as u32, true);
+        items.push_read(&ids, &targets, &learned, ids.len());
+    }
+    Ok(items)
+}
+
+/// Sentences of which each word is said to be something: the first piece of each is learned. Long sentences become several.
+pub fn tagged<'a, S: AsRef<str> + 'a>(
+    tokenizer: &WordPiece,
+    config: &bert::Config,
+    sentences: impl Iterator<Item = (&'a [S], &'a [usize])>,
+) -> Items {
+    let before = tokenizer.leading();
+    let mut items = Items::default();
+    for (words, tags) in sentences {
+        let pieces: Vec<Vec<u32>> = words.iter().map(|w| tokenizer.encode_word(w.as_ref())).collect();
+        for run in config.runs(&pieces) {
+            let mut said: Vec<Option<usize>> = Vec::new();
+            let mut ids = Vec::new();
+            for (pieces, &tag) in pieces[run.clone()].iter().zip(&tags[run]) {
+                said.extend(std::iter::once(Some(tag)).chain(pieces.iter().skip(1).map(|_| None)));
+                ids.extend_from_slice(pieces);
+            }
+            said.truncate(config.room());
+            ids.truncate(config.room());
+            let ids = tokenizer.around(&ids);
+            let mut targets = vec![0; ids.len()];
+            let mut learned = vec![false; ids.len()];
+            for (i, tag) in said.iter().enumerate().filter_map(|(i, t)| t.map(|t| (i + before, t))) {
+                (targets[i], learned[i]) = (tag as u32, true);
+            }
+            items.push_read(&ids, &targets, &learned, ids.len());
+        }
+    }
+    items
 }
 
 /// Bytes of text that each id stands for; special tokens stand for none.

@@ -3,6 +3,7 @@
 //! Only [`step::Step`] changes a weight. This room prints nothing: a loop tells whoever runs it what happens.
 #![forbid(unsafe_code)]
 
+pub mod bert;
 pub mod evaluate;
 pub mod examples;
 pub mod optim;

@@ -3,7 +3,7 @@
 
 use pupil_data::{Items, Packer, Row};
 use pupil_model::gpt::Config;
-use pupil_model::{Batch, Gpt, Model, Network, Settings as Architecture, families};
+use pupil_model::{Batch, Bert, Gpt, Model, Network, Settings as Architecture, families};
 use pupil_tensor::kernels::pool::with_threads;
 use pupil_tensor::{DType, Graph};
 use pupil_tokenizer::Tokenizer;
@@ -265,7 +265,37 @@ fn architectures(vocab: usize) -> Vec<Architecture> {
             dropout: 0.1,
             smoothing: 0.1,
         }),
+        Architecture::Bert(bert(vocab)),
     ]
+}
+
+fn bert(vocab: usize) -> pupil_model::bert::Config {
+    pupil_model::bert::Config {
+        vocab,
+        context: 40,
+        kinds: 2,
+        layers: 2,
+        width: 24,
+        heads: 2,
+        hidden: 40,
+        norm_eps: 1e-12,
+        dropout: 0.1,
+        head: pupil_model::bert::Head::Pretraining,
+    }
+}
+
+/// What an architecture learns from: BERT sequences with hidden words, all others pairs.
+fn sequences(settings: &Architecture) -> Items {
+    use pupil_data::masked::{Masking, Pairing, Piece};
+    let Architecture::Bert(c) = settings else { return pairs(settings.vocab() as u32) };
+    let documents: Vec<Vec<Vec<u32>>> = (0..12)
+        .map(|d| {
+            (0..9).map(|s| (0..3 + (s + d) % 8).map(|i| 4 + (s * 5 + d + i) % 7 * 8).collect()).collect()
+        })
+        .collect();
+    let pieces = (0..c.vocab).map(|id| if id < 4 { Piece::Special } else { Piece::Begins }).collect();
+    let masking = Masking { share: 0.15, mask: 3, pieces, whole_words: false };
+    Pairing { first: 1, end: 2, context: c.context, pairs: true, seed: 5 }.items(&documents, masking)
 }
 
 /// Pairs of sequences; models without an encoder do not look at what is read.
@@ -283,7 +313,7 @@ fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
     for settings in architectures(60) {
         let learn = |threads: usize, dtype: DType| -> Vec<u64> {
             with_threads(threads, || {
-                let items = pairs(60);
+                let items = sequences(&settings);
                 let mut model = Network::new(settings.clone(), 1);
                 let rates = Settings { learning_rate: 1e-2, ..Settings::default() };
                 let mut step = Step::new(&model, rates, dtype, 7);
@@ -311,8 +341,8 @@ fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
 
 #[test]
 fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
-    let items = pairs(60);
     for (i, model) in architectures(60).into_iter().enumerate() {
+        let items = sequences(&model);
         let plan = Plan {
             stage: "test".into(),
             model,
@@ -355,7 +385,7 @@ fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
 fn a_word_does_not_see_what_comes_later_nor_other_sequences() {
     for settings in architectures(60) {
         let model = Network::new(settings.clone(), 5);
-        if model.encoder_decoder().is_some() {
+        if model.encoder_decoder().is_some() || matches!(settings, Architecture::Bert(_)) {
             continue;
         }
         let scores = |ids: &[u32], spans: &[std::ops::Range<usize>]| {
@@ -369,4 +399,25 @@ fn a_word_does_not_see_what_comes_later_nor_other_sequences() {
             assert!((a - b).abs() < 1e-5, "{settings:?}");
         }
     }
+}
+
+#[test]
+fn one_batch_of_hidden_words_is_learned_by_heart_and_untrained_losses_are_logarithms() {
+    use pupil_model::bert::Config;
+    let config = Config { dropout: 0.0, ..bert(60) };
+    let items = sequences(&Architecture::Bert(config.clone()));
+    let mut model = Bert::new(config, 1);
+    let mut step = Step::new(&model, Settings { learning_rate: 5e-3, ..Settings::default() }, DType::F32, 7);
+    let (mut row, mut batch) = (Row::default(), [Batch::default()]);
+    Packer::new(&items, 400, 1).fill(0, &mut row);
+    fill(&mut batch[0], &row);
+    let first = step.run(&mut model, &batch, 1.0).unwrap().loss;
+    // Half of the weight lies on hidden words of 60 ids, half on whether the second part follows.
+    let expected = 0.5 * 60f64.ln() + 0.5 * 2f64.ln();
+    assert!((first.mean() - expected).abs() < 0.1, "{first:?}, not {expected}");
+    for _ in 0..250 {
+        step.run(&mut model, &batch, 1.0).unwrap();
+    }
+    let last = step.run(&mut model, &batch, 1.0).unwrap().loss;
+    assert!(last.mean() < 0.1 && last.accuracy() > 0.99, "{last:?}");
 }
