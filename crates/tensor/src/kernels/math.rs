@@ -22,12 +22,18 @@ fn polynomial<const FUSED: bool, const N: usize>(x: f32, coefficients: [f32; N])
 /// `eˣ`; relative error below 3e-7; 0 below -87.3, infinity above 88, NaN of NaN.
 #[inline(always)]
 pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
+    // Written so that NaN passes.
+    let y = exp_down::<FUSED>(if 88.0 < x { 88.0 } else { x });
+    if x > 88.0 { f32::INFINITY } else { y }
+}
+
+/// The same for `x` up to 88: what softmax needs, whose exponents are never positive.
+#[inline(always)]
+pub(crate) fn exp_down<const FUSED: bool>(x: f32) -> f32 {
     // x = n·ln 2 + r with |r| ≤ ln 2 / 2. Adding 1.5·2²³ rounds to the nearest integer and leaves it in the low bits, which saves the
     // conversion (Rust's saturates, and does not vectorise).
     const ROUND: f32 = 12_582_912.0;
-    // Written so that NaN passes.
     let bounded = if -87.3 > x { -87.3 } else { x };
-    let bounded = if 88.0 < bounded { 88.0 } else { bounded };
     let shifted = fma::<FUSED>(bounded, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     // ln 2 in two parts: n times the first is exact.
@@ -38,8 +44,7 @@ pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
         [1.382_930_2e-3, 8.374_854e-3, 4.166_836_5e-2, 1.666_642e-1, 0.5, 1.0, 1.0],
     );
     let y = p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    let y = if x < -87.3 { 0.0 } else { y };
-    if x > 88.0 { f32::INFINITY } else { y }
+    if x < -87.3 { 0.0 } else { y }
 }
 
 /// `1 / (1 + e⁻ˣ)`; absolute error below 2e-7.

@@ -1,20 +1,22 @@
 //! Attention, backward.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
-use super::block::Engine;
-use super::forward::{head_of, score};
-use super::{Options, Shape, Span, Target, check};
+use super::block::{Engine, KEYS, Sight};
+use super::forward::{lanes, score};
+use super::{Options, Shape, Span, Target, check, head_of};
 use crate::kernels::level::{Level, level};
 use crate::kernels::math;
-use crate::kernels::matmul::pack::{self, Lanes};
+use crate::kernels::matmul::pack::Lanes;
+use crate::kernels::matmul::tile::MAX_COLS;
 use crate::kernels::matmul::{Line, room};
 use crate::kernels::matrix::{Element, Elements, Mat, MatMut};
 use crate::kernels::pool;
-use crate::kernels::vector::{self, vectorised};
+use crate::kernels::vector::{self, LANES, vectorised};
 
-/// Queries of a block: twice forward's, because the products over queries (dK, dV) are only as deep as a block.
-const BLOCK: usize = 96;
+/// Panels of queries that go together: the products over queries (dK, dV) are only as deep as these.
+const PANELS: usize = 2;
 
 /// Where the gradients go.
 pub enum Gradients<'a> {
@@ -40,10 +42,13 @@ struct Scratch {
     dout_columns: Vec<Line>,
     scores: Vec<Line>,
     dscores: Vec<Line>,
-    left: Vec<Line>,
+    right: Vec<Line>,
+    probabilities_along: Vec<Line>,
+    dscores_along: Vec<Line>,
     dq: Vec<Line>,
     dk: Vec<Line>,
     dv: Vec<Line>,
+    transposed: Vec<Line>,
 }
 
 thread_local! {
@@ -153,153 +158,157 @@ struct Task<'a> {
     dv: Target,
 }
 
+/// What is known of each query of a panel.
+struct Panel {
+    count: usize,
+    sight: Sight,
+    /// Log-sum-exp of its scores.
+    lse: [f32; MAX_COLS],
+    /// `Σ dO ∘ O`.
+    delta: [f32; MAX_COLS],
+}
+
 impl Task<'_> {
     fn run(&self, engine: &Engine, s: &mut Scratch) {
         let Shape { heads, kv_heads, width } = self.shape;
         let (queries, keys) = (self.span.queries.len(), self.span.keys.len());
-        let group = heads / kv_heads;
-        let cols = engine.cols();
+        let (group, cols, steps) = (heads / kv_heads, engine.cols(), engine.steps(width));
         let k = head_of(&self.k, self.span.keys.start, keys, self.head, width);
         let v = head_of(&self.v, self.span.keys.start, keys, self.head, width);
-        let key_rows = engine.right(&k, Lanes::Rows, &mut s.key_rows);
-        let key_columns = engine.right(&k, Lanes::Columns, &mut s.key_columns);
-        let value_rows = engine.right(&v, Lanes::Rows, &mut s.value_rows);
-        let (key_panels, panels_of_width) = (keys.div_ceil(cols), width.div_ceil(cols));
-        let steps = engine.steps(width);
-        // Scores: panels of the block's rows. Gradients of keys and values: panels of all keys, padded to whole panels and a tile.
-        let stride = engine.padded(BLOCK) * cols;
-        let key_stride = (key_panels * cols + engine.tiles.rows[0]) * cols;
-        let scores: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.scores, key_panels * stride));
-        let dscores: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dscores, key_panels * stride));
-        let dq: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dq, panels_of_width * stride));
-        let dk: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dk, panels_of_width * key_stride));
-        let dv: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dv, panels_of_width * key_stride));
+        let key_rows = engine.blocks(&k, Lanes::Rows, &mut s.key_rows);
+        let key_columns = engine.blocks(&k, Lanes::Columns, &mut s.key_columns);
+        let value_rows = engine.blocks(&v, Lanes::Rows, &mut s.value_rows);
+        let scores: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.scores, engine.padded(KEYS) * cols));
+        let dscores: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dscores, engine.padded(KEYS) * cols));
+        // Words from key to key of the operands of dK and dV.
+        let stride = engine.row_words(PANELS * cols);
+        let probabilities_along = room(&mut s.probabilities_along, engine.padded(KEYS) * stride);
+        let dscores_along = room(&mut s.dscores_along, engine.padded(KEYS) * stride);
+        // dQ of a panel: columns of the head as rows. dK and dV: panels of the head's columns, all keys as rows.
+        let dq_size = engine.padded(width) * cols;
+        let dq: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dq, PANELS * dq_size));
+        let (key_size, width_panels) = (engine.padded(keys) * cols, width.div_ceil(cols));
+        let dk: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dk, width_panels * key_size));
+        let dv: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.dv, width_panels * key_size));
         dk.fill(0.0);
         dv.fill(0.0);
-        for begin in (0..queries).step_by(BLOCK) {
-            let rows = BLOCK.min(queries - begin);
-            let seen = self.options.visible(begin, queries, keys).start
-                ..self.options.visible(begin + rows - 1, queries, keys).end;
-            let panels = seen.start / cols..seen.end.div_ceil(cols);
+        for begin in (0..queries).step_by(PANELS * cols) {
+            let count = (PANELS * cols).min(queries - begin);
             let first = self.span.queries.start + begin;
             for head in self.head * group..(self.head + 1) * group {
-                let q = head_of(&self.q, first, rows, head, width);
-                let dout = head_of(&self.dout, first, rows, head, width);
-                let out = head_of(&self.out, first, rows, head, width);
-                let panel = |p: usize| p * steps * cols;
-                let left = engine.left(&q, Lanes::Rows, &mut s.query_rows);
-                engine.product(rows, steps, left, panels.clone(), panel, key_rows, scores, stride, false);
-                let left = engine.left(&dout, Lanes::Rows, &mut s.dout_rows);
-                engine.product(rows, steps, left, panels.clone(), panel, value_rows, dscores, stride, false);
-                for r in 0..rows {
-                    let visible = self.options.visible(begin + r, queries, keys);
-                    let lse = self.lse[(first + r) * heads + head];
-                    let delta = dot(&out, &dout, r);
-                    let part = (panels.start, panels.end);
-                    score_gradient(
-                        scores,
-                        dscores,
-                        r,
-                        stride,
-                        cols,
-                        part,
-                        &visible,
-                        &self.options,
-                        lse,
-                        delta,
-                    );
-                }
-                // dQ = dS · K, over the keys that the block sees.
-                let left = engine.left_of_scores(dscores, rows, stride, panels.clone(), &mut s.left);
-                let (depth, from) = (engine.steps(keys), panels.start * engine.steps(cols));
-                let all = engine.steps(cols) * panels.len();
-                let here = all.min(depth - from.min(depth));
-                for p in 0..panels_of_width {
-                    let b = &key_columns[((p * depth + from) * cols).min(key_columns.len())..];
-                    let mut at = 0;
-                    for (i, _, tile) in engine.row_tiles(rows) {
-                        engine.tile(tile, here, &left[at..], b, &mut dq[p * stride + i * cols..], false);
-                        at += all * tile;
+                let q = head_of(&self.q, first, count, head, width);
+                let dout = head_of(&self.dout, first, count, head, width);
+                let out = head_of(&self.out, first, count, head, width);
+                let panels: [Option<Panel>; PANELS] = std::array::from_fn(|p| {
+                    (p * cols < count).then(|| {
+                        self.panel(begin + p * cols, cols.min(count - p * cols), head, &out, &dout, p * cols)
+                    })
+                });
+                let query_rows = engine.right(&q, Lanes::Rows, &mut s.query_rows);
+                let dout_rows = engine.right(&dout, Lanes::Rows, &mut s.dout_rows);
+                let query_columns = engine.right(&q, Lanes::Columns, &mut s.query_columns);
+                let dout_columns = engine.right(&dout, Lanes::Columns, &mut s.dout_columns);
+                let depth = engine.steps(count);
+                dq.fill(0.0);
+                let blocks = panels.iter().flatten().map(|p| p.sight.blocks()).filter(|b| !b.is_empty());
+                let blocks = blocks.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0);
+                for block in blocks {
+                    let rows = KEYS.min(keys - block * KEYS);
+                    let parts: [Range<usize>; PANELS] = std::array::from_fn(|p| {
+                        let within = panels[p].as_ref().map_or(0..0, |p| p.sight.within(block));
+                        if within.is_empty() { 0..0 } else { engine.whole_tiles(rows, within) }
+                    });
+                    let (k, k_columns, v) =
+                        (key_rows.get(block), key_columns.get(block), value_rows.get(block));
+                    for (p, (panel, part)) in panels.iter().zip(&parts).enumerate() {
+                        let (Some(panel), false) = (panel, part.is_empty()) else { continue };
+                        engine.rows(&k, part.clone(), &query_rows[p * steps * cols..], scores);
+                        engine.rows(&v, part.clone(), &dout_rows[p * steps * cols..], dscores);
+                        let (scores, dscores) = (
+                            &mut scores[part.start * cols..part.end * cols],
+                            &mut dscores[part.start * cols..part.end * cols],
+                        );
+                        score_gradient(
+                            scores,
+                            dscores,
+                            cols,
+                            block * KEYS + part.start,
+                            panel,
+                            &self.options,
+                        );
+                        let at = part.start * stride + p * engine.row_words(cols);
+                        engine.rows_of_scores(scores, &mut probabilities_along[at..], stride);
+                        engine.rows_of_scores(dscores, &mut dscores_along[at..], stride);
+                        let right = engine.right_of_scores(dscores, &mut s.right);
+                        let from = engine.steps(part.start);
+                        let dq = &mut dq[p * dq_size..(p + 1) * dq_size];
+                        engine.depth(&k_columns, from..from + engine.steps(part.len()), right, dq);
+                    }
+                    let all = parts.iter().filter(|p| !p.is_empty()).cloned();
+                    let Some(all) = all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)) else {
+                        continue;
+                    };
+                    for (p, part) in parts.iter().enumerate() {
+                        let part = if part.is_empty() { all.start..all.start } else { part.clone() };
+                        for j in (all.start..part.start).chain(part.end..all.end) {
+                            let at = j * stride + p * engine.row_words(cols);
+                            probabilities_along[at..at + engine.row_words(cols)].fill(0);
+                            dscores_along[at..at + engine.row_words(cols)].fill(0);
+                        }
+                    }
+                    for (left, right, to) in [
+                        (&*dscores_along, query_columns, &mut *dk),
+                        (&*probabilities_along, dout_columns, &mut *dv),
+                    ] {
+                        let left = &left[all.start * stride..];
+                        for e in 0..width_panels {
+                            let to = &mut to[e * key_size + (block * KEYS + all.start) * cols..];
+                            engine.along(all.len(), depth, left, stride, &right[e * depth * cols..], to);
+                        }
                     }
                 }
-                for r in 0..rows {
-                    for p in 0..panels_of_width {
-                        let n = cols.min(width - p * cols);
-                        let row = &dq[p * stride + r * cols..][..n];
+                for (p, panel) in panels.iter().enumerate() {
+                    let Some(panel) = panel else { continue };
+                    let dq = &dq[p * dq_size..][..width * cols];
+                    let rows = engine.transposed(dq, width, &mut s.transposed);
+                    for (i, row) in rows.chunks_exact(width).enumerate().take(panel.count) {
                         // SAFETY: this task alone has this span's queries and these heads.
-                        unsafe { self.dq.write(first + r, head * width + p * cols, row, self.options.scale) };
+                        unsafe { self.dq.write(first + p * cols + i, head * width, row, self.options.scale) };
                     }
                 }
-                // dK += dSᵀ · Q and dV += Pᵀ · dO, over the block's queries.
-                let columns = engine.right(&q, Lanes::Columns, &mut s.query_columns);
-                transposed_product(
-                    engine,
-                    dscores,
-                    rows,
-                    stride,
-                    panels.clone(),
-                    columns,
-                    panels_of_width,
-                    dk,
-                    key_stride,
-                    &mut s.left,
-                );
-                let columns = engine.right(&dout, Lanes::Columns, &mut s.dout_columns);
-                transposed_product(
-                    engine,
-                    scores,
-                    rows,
-                    stride,
-                    panels.clone(),
-                    columns,
-                    panels_of_width,
-                    dv,
-                    key_stride,
-                    &mut s.left,
-                );
             }
         }
         for (target, values, factor) in [(&self.dk, &*dk, self.options.scale), (&self.dv, &*dv, 1.0)] {
             for j in 0..keys {
-                for p in 0..panels_of_width {
-                    let n = cols.min(width - p * cols);
-                    let row = &values[p * key_stride + j * cols..][..n];
+                for e in 0..width_panels {
+                    let n = cols.min(width - e * cols);
+                    let row = &values[e * key_size + j * cols..][..n];
                     // SAFETY: this task alone has this span's keys and this head.
                     unsafe {
-                        target.write(self.span.keys.start + j, self.head * width + p * cols, row, factor)
+                        target.write(self.span.keys.start + j, self.head * width + e * cols, row, factor)
                     };
                 }
             }
         }
     }
-}
 
-/// `out += scoresᵀ · right`: the keys of each panel are rows of the result, the block's queries its depth.
-fn transposed_product(
-    engine: &Engine,
-    scores: &[f32],
-    rows: usize,
-    stride: usize,
-    panels: std::ops::Range<usize>,
-    right: &[u32],
-    panels_of_width: usize,
-    out: &mut [f32],
-    out_stride: usize,
-    left: &mut Vec<Line>,
-) {
-    let cols = engine.cols();
-    let depth = engine.steps(rows);
-    let left = room(left, depth * engine.tiles.rows[0]);
-    for p in panels {
-        let m = Mat::new(Elements::F32(&scores[p * stride..][..rows * cols]), rows, cols, cols);
-        for (first, n, tile) in engine.row_tiles(cols) {
-            let left = &mut left[..depth * tile];
-            pack::pack(engine.level, &m, Lanes::Columns, engine.word, first, n, tile, left);
-            for e in 0..panels_of_width {
-                let c = &mut out[e * out_stride + (p * cols + first) * cols..];
-                engine.tile(tile, depth, left, &right[e * depth * cols..], c, true);
-            }
+    /// The panel of `count` queries from `begin` of the span on, which are rows from `row` on of the result and its gradient.
+    fn panel(
+        &self,
+        begin: usize,
+        count: usize,
+        head: usize,
+        out: &Mat<'_>,
+        dout: &Mat<'_>,
+        row: usize,
+    ) -> Panel {
+        let sight = Sight::new(&self.options, begin, count, self.span.queries.len(), self.span.keys.len());
+        let (mut lse, mut delta) = ([0.0; MAX_COLS], [0.0; MAX_COLS]);
+        for i in 0..count {
+            lse[i] = self.lse[(self.span.queries.start + begin + i) * self.shape.heads + head];
+            delta[i] = dot(out, dout, row + i);
         }
+        Panel { count, sight, lse, delta }
     }
 }
 
@@ -322,31 +331,30 @@ vectorised! {
 }
 
 vectorised! {
-    /// Turns row `r` of the scores into probabilities and that of their gradients into the gradients of the raw scores (before `scale`).
+    /// Turns the scores of keys from `key` on into probabilities, and the gradients of those into the gradients of the raw scores (before `scale`).
     fn score_gradient(
-        scores: &mut [f32], dscores: &mut [f32], r: usize, stride: usize, cols: usize, panels: (usize, usize),
-        visible: &std::ops::Range<usize>, options: &Options, lse: f32, delta: f32,
+        scores: &mut [f32], dscores: &mut [f32], cols: usize, key: usize, panel: &Panel, options: &Options,
     ) {
-        for p in panels.0..panels.1 {
-            let at = p * stride + r * cols;
-            let (s, d) = (&mut scores[at..at + cols], &mut dscores[at..at + cols]);
-            let begin = p * cols;
-            let whole = begin >= visible.start && begin + cols <= visible.end;
-            match options.softcap {
-                None if whole => {
-                    for (s, d) in s.iter_mut().zip(d) {
-                        *s = math::exp::<FUSED>(*s * options.scale - lse);
+        let whole = options.softcap.is_none() && panel.sight.whole(key..key + scores.len() / cols);
+        for c in (0..cols).step_by(LANES) {
+            let (lse, delta) = (lanes(&panel.lse, c), lanes(&panel.delta, c));
+            let (low, high) = (lanes(&panel.sight.low, c), lanes(&panel.sight.high, c));
+            for (j, (s, d)) in scores.chunks_exact_mut(cols).zip(dscores.chunks_exact_mut(cols)).enumerate() {
+                let (s, d) = (&mut s[c..c + LANES], &mut d[c..c + LANES]);
+                if whole {
+                    for (((s, d), lse), delta) in s.iter_mut().zip(d).zip(lse).zip(delta) {
+                        *s = math::exp_down::<FUSED>(math::fma::<FUSED>(*s, options.scale, -lse));
                         *d = *s * (*d - delta);
                     }
-                }
-                _ => {
-                    for (c, (s, d)) in s.iter_mut().zip(d).enumerate() {
-                        let seen = begin + c >= visible.start && begin + c < visible.end;
+                } else {
+                    let key = (key + j) as u32;
+                    for (i, (s, d)) in s.iter_mut().zip(d).enumerate() {
+                        let seen = key >= low[i] && key < high[i];
                         let capped = score::<FUSED>(*s, options);
                         let slope = options.softcap.map_or(1.0, |cap| 1.0 - (capped / cap) * (capped / cap));
-                        let p = if seen { math::exp::<FUSED>(capped - lse) } else { 0.0 };
+                        let p = if seen { math::exp_down::<FUSED>(capped - lse[i]) } else { 0.0 };
                         *s = p;
-                        *d = if seen { p * (*d - delta) * slope } else { 0.0 };
+                        *d = if seen { p * (*d - delta[i]) * slope } else { 0.0 };
                     }
                 }
             }

@@ -2,30 +2,29 @@
 
 use std::cell::RefCell;
 
-use super::block::Engine;
-use super::{Options, Shape, Span, Target, check};
+use super::block::{Engine, KEYS, Sight};
+use super::{Options, Shape, Span, Target, check, head_of};
 use crate::kernels::level::{Level, level};
 use crate::kernels::math;
 use crate::kernels::matmul::pack::Lanes;
+use crate::kernels::matmul::tile::MAX_COLS;
 use crate::kernels::matmul::{Line, room};
 use crate::kernels::matrix::{Element, Elements, Mat, MatMut};
 use crate::kernels::pool::{self, Shareable};
-use crate::kernels::vector::{self, vectorised};
-
-/// Queries of a block: a multiple of every tile's rows; its scores over 512 keys are 96 KB, a tenth of the second-level cache.
-const BLOCK: usize = 48;
+use crate::kernels::vector::{self, LANES, vectorised};
 
 /// Up to this many queries a span's keys and values are read as they lie: packing them would cost more than the products.
 const FEW: usize = 4;
 
 #[derive(Default)]
 struct Scratch {
-    queries: Vec<Line>,
     keys: Vec<Line>,
     values: Vec<Line>,
+    queries: Vec<Line>,
     scores: Vec<Line>,
     probabilities: Vec<Line>,
     result: Vec<Line>,
+    transposed: Vec<Line>,
 }
 
 thread_local! {
@@ -96,16 +95,6 @@ pub(super) fn forward_at(
     });
 }
 
-/// `rows` rows from `first` on and the columns of one head.
-pub(super) fn head_of<'a>(m: &Mat<'a>, first: usize, rows: usize, head: usize, width: usize) -> Mat<'a> {
-    let at = first * m.stride + head * width;
-    let data = match m.data {
-        Elements::F32(d) => Elements::F32(d.get(at..).unwrap_or(&[])),
-        Elements::Bf16(d) => Elements::Bf16(d.get(at..).unwrap_or(&[])),
-    };
-    Mat::new(data, rows, width, m.stride)
-}
-
 /// One span and one key-value head.
 struct Task<'a> {
     q: Mat<'a>,
@@ -122,78 +111,48 @@ impl Task<'_> {
     fn blocks(&self, engine: &Engine, s: &mut Scratch, put_lse: &dyn Fn(usize, usize, f32)) {
         let Shape { heads, kv_heads, width } = self.shape;
         let (queries, keys) = (self.span.queries.len(), self.span.keys.len());
-        let group = heads / kv_heads;
+        let (group, cols) = (heads / kv_heads, engine.cols());
         let k = head_of(&self.k, self.span.keys.start, keys, self.head, width);
         let v = head_of(&self.v, self.span.keys.start, keys, self.head, width);
-        let cols = engine.cols();
-        let (key_steps, depth) = (engine.steps(width), engine.steps(keys));
-        let key_words = engine.right(&k, Lanes::Rows, &mut s.keys);
-        let value_words = engine.right(&v, Lanes::Columns, &mut s.values);
-        let stride = engine.padded(BLOCK) * cols;
-        let scores: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.scores, keys.div_ceil(cols) * stride));
-        let result: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.result, width.div_ceil(cols) * stride));
-        for begin in (0..queries).step_by(BLOCK) {
-            let rows = BLOCK.min(queries - begin);
-            let seen = self.options.visible(begin, queries, keys).start
-                ..self.options.visible(begin + rows - 1, queries, keys).end;
-            let panels = seen.start / cols..seen.end.div_ceil(cols);
+        let key_blocks = engine.blocks(&k, Lanes::Rows, &mut s.keys);
+        let value_blocks = engine.blocks(&v, Lanes::Columns, &mut s.values);
+        let scores: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.scores, engine.padded(KEYS) * cols));
+        let result: &mut [f32] = bytemuck::cast_slice_mut(room(&mut s.result, engine.padded(width) * cols));
+        for begin in (0..queries).step_by(cols) {
+            let count = cols.min(queries - begin);
+            let sight = Sight::new(&self.options, begin, count, queries, keys);
+            let first = self.span.queries.start + begin;
             for head in self.head * group..(self.head + 1) * group {
-                let first = self.span.queries.start + begin;
-                let q = head_of(&self.q, first, rows, head, width);
-                let left = engine.left(&q, Lanes::Rows, &mut s.queries);
-                let panel = |p: usize| p * key_steps * cols;
-                engine.product(
-                    rows,
-                    key_steps,
-                    left,
-                    panels.clone(),
-                    panel,
-                    key_words,
-                    scores,
-                    stride,
-                    false,
-                );
-                let mut sums = [0f32; BLOCK];
-                for (r, sum) in sums.iter_mut().enumerate().take(rows) {
-                    let visible = self.options.visible(begin + r, queries, keys);
-                    let (total, top) = softmax_row(
+                let q = head_of(&self.q, first, count, head, width);
+                let q = engine.right(&q, Lanes::Rows, &mut s.queries);
+                let mut softmax = Softmax::default();
+                result.fill(0.0);
+                for block in sight.blocks() {
+                    let (k, v) = (key_blocks.get(block), value_blocks.get(block));
+                    let part = engine.whole_tiles(KEYS.min(keys - block * KEYS), sight.within(block));
+                    engine.rows(&k, part.clone(), q, scores);
+                    let scores = &mut scores[part.start * cols..part.end * cols];
+                    if softmax_block(
                         scores,
-                        r,
-                        stride,
                         cols,
-                        panels.start,
-                        panels.end,
-                        &visible,
+                        block * KEYS + part.start,
+                        &sight,
                         &self.options,
-                    );
-                    *sum = total;
-                    put_lse(first + r, head, top + total.ln());
-                }
-                let left = engine.left_of_scores(scores, rows, stride, panels.clone(), &mut s.probabilities);
-                let steps = engine.steps(cols) * panels.len();
-                // The last panel of keys may reach past the packed depth: the probabilities there are zero, but the words are not there.
-                let steps_here = steps.min(depth - panels.start * engine.steps(cols));
-                product_uneven(
-                    engine,
-                    rows,
-                    steps,
-                    steps_here,
-                    left,
-                    width.div_ceil(cols),
-                    depth,
-                    panels.start * engine.steps(cols),
-                    value_words,
-                    result,
-                    stride,
-                );
-                for (r, sum) in sums.iter().enumerate().take(rows) {
-                    let factor = if *sum > 0.0 { 1.0 / sum } else { 0.0 };
-                    for p in 0..width.div_ceil(cols) {
-                        let n = cols.min(width - p * cols);
-                        let row = &result[p * stride + r * cols..][..n];
-                        // SAFETY: this task alone has this span's queries and these heads.
-                        unsafe { self.target.write(first + r, head * width + p * cols, row, factor) };
+                        &mut softmax,
+                    ) {
+                        decay(&mut result[..width * cols], &softmax.decay[..cols]);
                     }
+                    let p = engine.right_of_scores(scores, &mut s.probabilities);
+                    let from = engine.steps(part.start);
+                    engine.depth(&v, from..from + engine.steps(part.len()), p, result);
+                }
+                let rows = engine.transposed(&result[..width * cols], width, &mut s.transposed);
+                for (i, row) in rows.chunks_exact(width).enumerate().take(count) {
+                    let (sum, top) = (softmax.sum[i], softmax.top[i]);
+                    put_lse(first + i, head, top + sum.ln());
+                    let factor = if sum > 0.0 { 1.0 / sum } else { 0.0 };
+                    // SAFETY: this task alone has this span's queries and these heads.
+                    unsafe { self.target.write(first + i, head * width, row, factor) };
                 }
             }
         }
@@ -235,33 +194,7 @@ impl Task<'_> {
     }
 }
 
-/// `result = probabilities · values` where the left operand is packed `steps` deep but only `here` of them meet packed values.
-fn product_uneven(
-    engine: &Engine,
-    rows: usize,
-    steps: usize,
-    here: usize,
-    left: &[u32],
-    panels: usize,
-    depth: usize,
-    from: usize,
-    words: &[u32],
-    result: &mut [f32],
-    stride: usize,
-) {
-    let cols = engine.cols();
-    for p in 0..panels {
-        let b = &words[(p * depth + from) * cols..];
-        let mut at = 0;
-        for (first, _, tile) in engine.row_tiles(rows) {
-            let c = &mut result[p * stride + first * cols..];
-            engine.tile(tile, here, &left[at..], b, c, false);
-            at += steps * tile;
-        }
-    }
-}
-
-/// Scales, caps and masks one score as the options say.
+/// Scales and caps one score as the options say.
 #[inline(always)]
 pub(super) fn score<const FUSED: bool>(s: f32, options: &Options) -> f32 {
     let s = s * options.scale;
@@ -271,45 +204,84 @@ pub(super) fn score<const FUSED: bool>(s: f32, options: &Options) -> f32 {
     }
 }
 
-vectorised! {
-    /// Turns row `r` of a block of scores into `exp(score − top)`, zero where nothing is seen; gives the sum and the top.
-    fn softmax_row(
-        scores: &mut [f32], r: usize, stride: usize, cols: usize, from: usize, to: usize,
-        visible: &std::ops::Range<usize>, options: &Options,
-    ) -> (f32, f32) {
-        let mut top = [f32::NEG_INFINITY; vector::LANES];
-        for p in from..to {
-            let row = &mut scores[p * stride + r * cols..][..cols];
-            let begin = p * cols;
-            if begin < visible.start || begin + cols > visible.end {
-                for (c, x) in row.iter_mut().enumerate() {
-                    let seen = begin + c >= visible.start && begin + c < visible.end;
-                    *x = if seen { score::<FUSED>(*x, options) } else { f32::NEG_INFINITY };
-                }
-            } else {
-                for x in row.iter_mut() { *x = score::<FUSED>(*x, options); }
-            }
-            for x in row.chunks_exact(vector::LANES) {
-                for (t, &x) in top.iter_mut().zip(x) {
-                    *t = if x > *t { x } else { *t };
-                }
-            }
-        }
-        let top = top.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
-        // A row that sees nothing: every exponent below becomes −∞, not NaN.
-        let base = if top == f32::NEG_INFINITY { 0.0 } else { top };
-        let mut sums = [0f32; vector::LANES];
-        for p in from..to {
-            let row = &mut scores[p * stride + r * cols..][..cols];
-            for x in row.chunks_exact_mut(vector::LANES) {
-                for (s, x) in sums.iter_mut().zip(x) {
-                    *x = math::exp::<FUSED>(*x - base);
-                    *s += *x;
-                }
-            }
-        }
-        (vector::fold(sums), top)
+/// What softmax knows of each query of a panel after some blocks of keys.
+struct Softmax {
+    /// Largest score.
+    top: [f32; MAX_COLS],
+    /// Sum of `exp(score − top)`.
+    sum: [f32; MAX_COLS],
+    /// What the last block's larger top makes of what was summed before it.
+    decay: [f32; MAX_COLS],
+}
+
+impl Default for Softmax {
+    fn default() -> Softmax {
+        Softmax { top: [f32::NEG_INFINITY; MAX_COLS], sum: [0.0; MAX_COLS], decay: [0.0; MAX_COLS] }
     }
+}
+
+vectorised! {
+    /// Turns the scores of keys from `key` on into `exp(score − top)`, zero where nothing is seen. Gives whether what was summed before has to decay.
+    fn softmax_block(
+        scores: &mut [f32], cols: usize, key: usize, sight: &Sight, options: &Options, softmax: &mut Softmax,
+    ) -> bool {
+        let mut grown = false;
+        let plain = options.softcap.is_none() && options.scale > 0.0;
+        let factor = if plain { options.scale } else { 1.0 };
+        let whole = sight.whole(key..key + scores.len() / cols);
+        for c in (0..cols).step_by(LANES) {
+            let low: &[u32; LANES] = lanes(&sight.low, c);
+            let high: &[u32; LANES] = lanes(&sight.high, c);
+            let mut most = [f32::NEG_INFINITY; LANES];
+            if !(plain && whole) {
+                for (j, row) in scores.chunks_exact_mut(cols).enumerate() {
+                    let key = (key + j) as u32;
+                    for ((x, low), high) in row[c..c + LANES].iter_mut().zip(low).zip(high) {
+                        let s = if plain { *x } else { score::<FUSED>(*x, options) };
+                        *x = if key >= *low && key < *high { s } else { f32::NEG_INFINITY };
+                    }
+                }
+            }
+            for row in scores.chunks_exact(cols) {
+                for (m, &x) in most.iter_mut().zip(&row[c..c + LANES]) { *m = if x > *m { x } else { *m }; }
+            }
+            let mut base = [0f32; LANES];
+            let (tops, decays) = (&mut softmax.top[c..c + LANES], &mut softmax.decay[c..c + LANES]);
+            for (((top, decay), most), base) in tops.iter_mut().zip(decays).zip(&most).zip(&mut base) {
+                let new = if most * factor > *top { most * factor } else { *top };
+                // A query that has seen nothing yet: every exponent below becomes −∞, not NaN.
+                *base = if new == f32::NEG_INFINITY { 0.0 } else { new };
+                *decay = math::exp::<FUSED>(*top - *base);
+                grown |= new > *top;
+                *top = new;
+            }
+            let mut sums = [0f32; LANES];
+            for row in scores.chunks_exact_mut(cols) {
+                for ((x, sum), base) in row[c..c + LANES].iter_mut().zip(&mut sums).zip(&base) {
+                    *x = math::exp_down::<FUSED>(math::fma::<FUSED>(*x, factor, -base));
+                    *sum += *x;
+                }
+            }
+            for ((total, sum), decay) in softmax.sum[c..].iter_mut().zip(&sums).zip(&softmax.decay[c..]) {
+                *total = *total * decay + sum;
+            }
+        }
+        grown
+    }
+}
+
+vectorised! {
+    fn decay(result: &mut [f32], by: &[f32]) {
+        for row in result.chunks_exact_mut(by.len()) {
+            for (x, by) in row.iter_mut().zip(by) { *x *= by; }
+        }
+    }
+}
+
+/// Sixteen numbers from `c` on.
+#[inline(always)]
+pub(super) fn lanes<T>(x: &[T; MAX_COLS], c: usize) -> &[T; LANES] {
+    x[c..].first_chunk().unwrap_or_else(|| unreachable!("panels have a multiple of {LANES} columns"))
 }
 
 vectorised! {

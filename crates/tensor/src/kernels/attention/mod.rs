@@ -1,8 +1,9 @@
 //! Attention within the spans of a row: `softmax(scale · q kᵀ) v`, causal or full, grouped queries, windows, soft caps.
 //!
-//! A task is one span and one key-value head. Keys and values are packed once for it; queries pass by in blocks, and only the key
-//! panels that a block can see are touched. Scores, probabilities and their gradients live in scratch of one block, all products run
-//! in the matrix product's tiles (bf16 operands, f32 sums). Backward recomputes the probabilities from the log-sum-exp `L`:
+//! A task is one span and one key-value head. Keys and values are packed once for it; queries pass by in panels, and only the blocks and tiles
+//! of keys that a panel can see are touched. Scores are held transposed, `k qᵀ`, keys as rows; they, the probabilities and their gradients live in
+//! scratch of one panel and one block, and all products run in the matrix product's tiles (bf16 operands, f32 sums). Forward goes from
+//! block to block with a running maximum (Milakov & Gimelshein 2018). Backward recomputes the probabilities from the log-sum-exp `L`:
 //! `P = exp(S − L)`, `dV = Pᵀ dO`, `dP = dO Vᵀ`, `dS = P ∘ (dP − rowsum(dO ∘ O))`, `dQ = scale · dS K`, `dK = scale · dSᵀ Q`
 //! (Dao et al. 2022). Every sum has a fixed order: the same bits for any number of threads, and beside any other span.
 
@@ -19,8 +20,9 @@ pub use forward::forward;
 pub use reference::{reference, reference_backward};
 pub use weights::weights;
 
-use crate::kernels::matrix::{Element, ElementsMut, Mat, MatMut, bf16};
+use crate::kernels::matrix::{Element, Elements, ElementsMut, Mat, MatMut, bf16};
 use crate::kernels::pool::Shareable;
+use crate::kernels::vector::vectorised;
 
 /// One sequence of the row: which rows of `q` attend to which rows of `k` and `v`. Causal: of `n` queries and `m` keys query `i` sees the keys
 /// before position `m − n + i + 1`; so training has queries equal to keys, and decoding one query at the end of many keys. Across two rows of
@@ -138,7 +140,6 @@ impl Target {
     ///
     /// # Safety
     /// No other task writes these elements.
-    #[inline(always)]
     unsafe fn write(&self, row: usize, col: usize, values: &[f32], factor: f32) {
         assert!(
             row < self.rows && col + values.len() <= self.cols,
@@ -148,17 +149,15 @@ impl Target {
         match self.data {
             TargetData::F32(p) => {
                 // SAFETY: in bounds by the assertion; not shared by this function's contract.
-                let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), values.len()) };
-                for (o, v) in out.iter_mut().zip(values) {
-                    *o = v * factor;
-                }
+                scale_into(values, factor, unsafe {
+                    std::slice::from_raw_parts_mut(p.get().add(at), values.len())
+                });
             }
             TargetData::Bf16(p) => {
                 // SAFETY: as above.
-                let out = unsafe { std::slice::from_raw_parts_mut(p.get().add(at), values.len()) };
-                for (o, v) in out.iter_mut().zip(values) {
-                    *o = Element::from_f32(v * factor);
-                }
+                scale_into(values, factor, unsafe {
+                    std::slice::from_raw_parts_mut(p.get().add(at), values.len())
+                });
             }
         }
     }
@@ -173,6 +172,22 @@ impl Target {
             }
         }
     }
+}
+
+vectorised! {
+    fn scale_into[E: Element](values: &[f32], factor: f32, out: &mut [E]) {
+        for (o, v) in out.iter_mut().zip(values) { *o = E::from_f32(v * factor); }
+    }
+}
+
+/// `rows` rows from `first` on and the columns of one head.
+fn head_of<'a>(m: &Mat<'a>, first: usize, rows: usize, head: usize, width: usize) -> Mat<'a> {
+    let at = first * m.stride + head * width;
+    let data = match m.data {
+        Elements::F32(d) => Elements::F32(d.get(at..).unwrap_or(&[])),
+        Elements::Bf16(d) => Elements::Bf16(d.get(at..).unwrap_or(&[])),
+    };
+    Mat::new(data, rows, width, m.stride)
 }
 
 #[cfg(test)]

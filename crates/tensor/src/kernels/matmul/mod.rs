@@ -11,7 +11,7 @@ pub(crate) mod tile;
 use std::cell::RefCell;
 
 use self::pack::{Lanes, Word};
-use self::tile::{MAX_COLS, MAX_ROWS, Tiles, tiles};
+use self::tile::{Lie, MAX_COLS, MAX_ROWS, TileFn, Tiles, tiles};
 use crate::kernels::level::{Level, level};
 use crate::kernels::matrix::{DType, Element, Elements, ElementsMut, Mat, MatMut, bf16};
 use crate::kernels::pool::{self, Shareable};
@@ -294,8 +294,11 @@ impl<'a> AsItLies<'a> {
     }
 
     /// The loop and the bytes from row `first` on, if there is a loop for just `rows` rows.
-    fn tile(&self, first: usize, rows: usize) -> Option<(tile::DirectFn, &'a [u8])> {
-        let f = self.tiles.direct(rows)?;
+    fn tile(&self, first: usize, rows: usize) -> Option<(TileFn, &'a [u8])> {
+        let (tile, f) = self.tiles.for_rows(rows, Lie::Along);
+        if tile != rows {
+            return None;
+        }
         let begin = first * self.stride * 4;
         let end = begin + ((rows - 1) * self.stride + self.steps) * 4;
         Some((f, self.bytes.get(begin..end)?))
@@ -304,13 +307,8 @@ impl<'a> AsItLies<'a> {
 
 /// The tiles of a block of rows: first row, rows, rows of the tile.
 fn block_tiles(tiles: &Tiles, block: usize, rows: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    let most = tiles.rows[0];
-    let (first, end) = (block * BLOCK, ((block + 1) * BLOCK).min(rows));
-    let tiles = *tiles;
-    (first..end).step_by(most).map(move |r| {
-        let n = most.min(end - r);
-        (r, n, tiles.for_rows(n).0)
-    })
+    let first = block * BLOCK;
+    tiles.cut(BLOCK.min(rows - first)).map(move |(at, n, tile)| (first + at, n, tile))
 }
 
 /// Sums of one block and one panel, in rows of `tiles.cols`.
@@ -342,13 +340,13 @@ fn panel_sums(
                 row += count;
                 continue;
             }
-            let (_, f) = tiles.for_rows(count);
+            let (_, f) = tiles.for_rows(count, Lie::Across);
             let a = &left[at + begin * tile..at + (begin + n) * tile];
             let b = &panel[begin * tiles.cols..(begin + n) * tiles.cols];
             let c = &mut sums[row * tiles.cols..(row + tile) * tiles.cols];
             // SAFETY: the three slices have just the lengths that the tile's contract names; the tiles were chosen for a level that
             // this processor has (`Panels` are packed at an available level).
-            unsafe { f(n, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), begin > 0) };
+            unsafe { f(n, a.as_ptr().cast(), tile, b.as_ptr(), c.as_mut_ptr(), begin > 0) };
             at += steps * tile;
             row += count;
         }

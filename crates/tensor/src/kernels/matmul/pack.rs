@@ -94,6 +94,25 @@ pub(crate) fn pack(
     }
 }
 
+/// Writes rows of `cols` numbers as words that lie along: row `i` from word `i · stride` of `to` on.
+pub(crate) fn rows(word: Word, x: &[f32], cols: usize, to: &mut [u32], stride: usize) {
+    let words = word.steps(cols);
+    let rows = x.len() / cols.max(1);
+    assert!(rows == 0 || to.len() >= (rows - 1) * stride + words, "pack: {rows} rows of {words} words");
+    #[cfg(target_arch = "x86_64")]
+    if word == Word::Pair && cols.is_multiple_of(32) {
+        // SAFETY: only the level with bf16 products asks for pairs, so the processor has AVX-512 BF16; the room was checked above.
+        unsafe { x86::narrow_rows(x, cols, to, stride) };
+        return;
+    }
+    let each = cols.div_ceil(words.max(1));
+    for (x, to) in x.chunks_exact(cols).zip(to.chunks_mut(stride)) {
+        for (x, to) in x.chunks(each).zip(to) {
+            *to = make(word, x[0], x.get(1).copied().unwrap_or(0.0));
+        }
+    }
+}
+
 /// f32 bits rounded to the nearest bf16, ties to even; NaN stays NaN.
 #[inline(always)]
 fn round(x: f32) -> u32 {
@@ -182,11 +201,13 @@ mod x86 {
                 }
                 let columns = transposed(rows);
                 for (k, &c) in columns.iter().enumerate().take((steps - step).min(16)) {
-                    // SAFETY: word (step + k) · width + lane begins `lanes` words that lie within the panel, and 16 words if so
-                    // many are left: those past the lanes belong to the next steps, which are written later.
+                    // A store of 16 words that runs over into the next step is whole as long as that step is written later: not after
+                    // its first lanes have been.
+                    let whole = (lanes == 16 || lane == 0) && (steps - step - k) * width >= lane + 16;
+                    // SAFETY: word (step + k) · width + lane begins `lanes` words that lie within the panel, and 16 words if `whole`.
                     unsafe {
                         let p = to.as_mut_ptr().add((step + k) * width + lane);
-                        put(p, c, mask as u16, (steps - step - k) * width >= lane + 16);
+                        put(p, c, mask as u16, whole);
                     }
                 }
             }
@@ -318,6 +339,23 @@ mod x86 {
             out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd, odd2);
         }
         out
+    }
+
+    /// Rows of f32 as rows of bf16, `stride` words apart.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 BF16; `cols` is a multiple of 32; `to` holds all rows.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    pub(crate) unsafe fn narrow_rows(x: &[f32], cols: usize, to: &mut [u32], stride: usize) {
+        for (i, x) in x.chunks_exact(cols).enumerate() {
+            for (c, x) in x.chunks_exact(32).enumerate() {
+                // SAFETY: 32 floats are read from a chunk of 32; 16 words are written within row i, by this function's contract.
+                unsafe {
+                    let (low, high) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16)));
+                    _mm512_storeu_si512(to.as_mut_ptr().add(i * stride + 16 * c).cast(), pair_up(low, high));
+                }
+            }
+        }
     }
 
     /// Words of one f32 each, rounded to bf16 if asked for.
