@@ -116,7 +116,7 @@ impl Engine {
     pub(super) fn whole_tiles(&self, rows: usize, part: Range<usize>) -> Range<usize> {
         let touched =
             self.tiles.cut(rows).filter(|(first, n, _)| first + n > part.start && *first < part.end);
-        touched.fold(usize::MAX..0, |all, (first, n, _)| all.start.min(first)..first + n)
+        touched.map(|(first, n, _)| first..first + n).reduce(|a, b| a.start..b.end).unwrap_or(0..0)
     }
 
     #[inline(always)]
