@@ -376,9 +376,13 @@ mod x86 {
                 let mask = first_lanes(count.saturating_sub(lane).min(16)) as u16;
                 let store = first_lanes((width - lane).min(16)) as u16;
                 let at = d * m.stride + first + lane;
-                // SAFETY: masked loads touch the lanes' columns of row d; the store stays within the lanes of this step, or goes on into
+                // SAFETY: masked loads touch the lanes' columns of row d, prefetches nothing; the store stays within the lanes of this step, or goes on into
                 // the next ones, which are written later.
                 unsafe {
+                    match m.data {
+                        Elements::F32(p) => prefetch(p.as_ptr().wrapping_add(at + AHEAD * m.stride)),
+                        Elements::Bf16(p) => prefetch(p.as_ptr().wrapping_add(at + AHEAD * m.stride)),
+                    }
                     let words = match m.data {
                         Elements::F32(p) if word == Word::Single => {
                             _mm512_maskz_loadu_epi32(mask, p.as_ptr().wrapping_add(at).cast())
@@ -420,21 +424,28 @@ mod x86 {
                 let mask = first_lanes(count.saturating_sub(lane).min(16)) as u16;
                 let store = first_lanes((width - lane).min(16)) as u16;
                 let at = 2 * step * m.stride + first + lane;
-                // SAFETY: masked loads touch the lanes' columns of this step's rows; the store stays within the lanes of this step, or
-                // goes on into the next ones, which are written later.
+                // SAFETY: masked loads touch the lanes' columns of this step's rows, prefetches nothing; the store stays within the lanes of
+                // this step, or goes on into the next ones, which are written later.
                 unsafe {
                     let second = if both { mask } else { 0 };
                     let rows = match m.data {
                         Elements::F32(p) => {
-                            let p = p.as_ptr();
-                            let low = _mm512_maskz_loadu_ps(mask, p.wrapping_add(at));
-                            let high = _mm512_maskz_loadu_ps(second, p.wrapping_add(at + m.stride));
-                            pair_up(low, high)
+                            let p = p.as_ptr().wrapping_add(at);
+                            prefetch(p.wrapping_add(AHEAD * m.stride));
+                            prefetch(p.wrapping_add((AHEAD + 1) * m.stride));
+                            pair_up(
+                                _mm512_maskz_loadu_ps(mask, p),
+                                _mm512_maskz_loadu_ps(second, p.wrapping_add(m.stride)),
+                            )
                         }
                         Elements::Bf16(p) => {
-                            let p = p.as_ptr();
-                            let low = _mm256_maskz_loadu_epi16(mask, p.wrapping_add(at).cast());
-                            let high = _mm256_maskz_loadu_epi16(second, p.wrapping_add(at + m.stride).cast());
+                            let p = p.as_ptr().wrapping_add(at);
+                            if lane.is_multiple_of(32) {
+                                prefetch(p.wrapping_add(AHEAD * m.stride));
+                                prefetch(p.wrapping_add((AHEAD + 1) * m.stride));
+                            }
+                            let low = _mm256_maskz_loadu_epi16(mask, p.cast());
+                            let high = _mm256_maskz_loadu_epi16(second, p.wrapping_add(m.stride).cast());
                             _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
                         }
                     };
@@ -444,6 +455,17 @@ mod x86 {
                 }
             }
         }
+    }
+
+    /// Rows that are fetched ahead: they lie far apart, where the processor does not see that they follow each other.
+    const AHEAD: usize = 16;
+
+    /// Asks for a cache line; any address will do.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn prefetch<T>(p: *const T) {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) };
     }
 
     /// Up to 16 elements of a row as bf16.
