@@ -464,8 +464,7 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn prefetch<T>(p: *const T) {
-        // SAFETY: a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) };
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
 
     /// Up to 16 elements of a row as bf16.
