@@ -10,10 +10,12 @@ use pupil_chat::Renderer;
 use pupil_data::clean;
 use pupil_data::cornell::Cornell;
 use pupil_data::corpora::{self, CORPORA};
+use pupil_data::encoding::Charset;
+use pupil_data::pieces::Reading;
 use pupil_data::prepare::{self, Report, Settings};
 use pupil_data::record::Record;
 use pupil_data::report::{number, size};
-use pupil_data::{documents, shards};
+use pupil_data::{documents, origin, shards};
 use pupil_tensor::kernels::pool;
 use pupil_tokenizer::{Split, Training};
 use pupil_train::examples;
@@ -70,9 +72,15 @@ pub(crate) struct Prepare {
     /// Stops at the first bad record.
     #[arg(long)]
     strict: bool,
-    /// Goes on although more than one record in twenty is bad.
+    /// Goes on although more than one record in twenty is bad, or a file could not be read to its end.
     #[arg(long)]
     lenient: bool,
+    /// The encoding of all files, as in `gb18030`; without it, it is found out for each.
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+    /// Reads files on in which more than one character in a thousand is none.
+    #[arg(long)]
+    lossy: bool,
     /// Leaves Unicode as it is, instead of its normal form C.
     #[arg(long)]
     no_normalise: bool,
@@ -169,7 +177,16 @@ fn prepare(a: &Prepare) -> anyhow::Result<()> {
             anyhow::bail!(Usage(format!("{name} {share}: 0 to 1")));
         }
     }
+    let named = |name: &String| {
+        let unknown = || {
+            Usage(format!(
+                "--encoding {name}: not known; try utf-8, gb18030, big5, shift_jis or windows-1252"
+            ))
+        };
+        Charset::named(name).ok_or_else(unknown)
+    };
     let settings = Settings {
+        reading: Reading { encoding: a.encoding.as_ref().map(named).transpose()?, lossy: a.lossy },
         strict: a.strict,
         part: a.shard.as_deref().map_or(Ok((0, 1)), shard)?,
         clean: clean::Settings {
@@ -198,6 +215,15 @@ fn prepare(a: &Prepare) -> anyhow::Result<()> {
         );
         anyhow::bail!(pupil_data::Error::Content { path: a.paths[0].clone(), what });
     }
+    if let Some(first) = report.damaged().next().filter(|_| !a.lenient) {
+        let what = format!(
+            "{}; of {} files not all could be read. What could is in {}. --lenient accepts this",
+            first.problem.as_deref().unwrap_or("is damaged"),
+            report.damaged().count(),
+            a.filters.out.display()
+        );
+        anyhow::bail!(pupil_data::Error::Content { path: first.name.clone().into(), what });
+    }
     Ok(())
 }
 
@@ -207,7 +233,7 @@ fn finish(report: &Report, out: &Path) -> anyhow::Result<()> {
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     eprint!("{}", report.summary());
-    println!("{}", out.join("report.html").display());
+    writeln!(std::io::stdout().lock(), "{}", out.join("report.html").display())?;
     Ok(())
 }
 
@@ -260,7 +286,13 @@ fn tokens(a: &Prepare) -> anyhow::Result<()> {
             eprintln!("  {} ids in {}", number(ids), to.display());
         }
     }
-    Ok(())
+    let names = [
+        "train-documents.jsonl",
+        "train-chats.jsonl",
+        "validation-documents.jsonl",
+        "validation-chats.jsonl",
+    ];
+    Ok(origin::note(out, &names)?)
 }
 
 /// Bytes, rate and time left on one line that is rewritten.
@@ -305,11 +337,12 @@ fn import(a: &Import) -> anyhow::Result<()> {
         anyhow::bail!(Usage(format!("no corpus is called {:?}; known are {}", a.name, names.join(", "))));
     };
     let Some(path) = &a.path else {
-        println!("{}", corpus.about);
-        println!("  published at  {}", corpus.home);
-        println!("  licence       {}", corpus.licence);
-        println!("  pupil reads   {}", corpus.files);
-        println!("then: pupil data import {} PATH --out {}.jsonl", corpus.name, corpus.name);
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", corpus.about)?;
+        writeln!(out, "  published at  {}", corpus.home)?;
+        writeln!(out, "  licence       {}", corpus.licence)?;
+        writeln!(out, "  pupil reads   {}", corpus.files)?;
+        writeln!(out, "then: pupil data import {} PATH --out {}.jsonl", corpus.name, corpus.name)?;
         return Ok(());
     };
     if (a.pairs || a.article) && a.name != "cornell" {
@@ -338,6 +371,6 @@ fn import(a: &Import) -> anyhow::Result<()> {
             "  as in the article: fields and names are in the lines, pairs cross scenes, apostrophes and accents are lost; --pairs does it right"
         );
     }
-    println!("{}", out.display());
+    writeln!(std::io::stdout().lock(), "{}", out.display())?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pupil_data::{Corpus, Examples, Items, Shards, documents, prepare, starter};
+use pupil_data::{Corpus, Examples, Items, Shards, documents, origin, prepare, starter};
 use pupil_model::gpt::Config;
 use pupil_model::{Network, Settings as Architecture, families};
 use pupil_tensor::DType;
@@ -89,6 +89,9 @@ pub(crate) struct Pretrain {
     /// Tokens that the model sees at once.
     #[arg(long, default_value_t = 512)]
     pub(crate) context: usize,
+    /// Refuses prepared data that changed since its ids were made, instead of saying so.
+    #[arg(long)]
+    pub(crate) frozen: bool,
 }
 
 /// `pupil finetune`.
@@ -253,6 +256,16 @@ fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<Ready>> {
     }
     let tokenizer = read_tokenizer(a.tokenizer.as_ref().unwrap_or(&json))?;
     let Some(end) = tokenizer.special(pupil_chat::END_OF_TEXT) else { return Ok(None) };
+    for c in origin::changed(dir)? {
+        let [was, is] = &c.hashes;
+        let what = format!(
+            "changed since its ids were made: BLAKE3 was {was}, is {is}; `pupil data prepare` makes them anew"
+        );
+        if a.frozen {
+            anyhow::bail!(pupil_data::Error::Content { path: dir.join(c.name), what });
+        }
+        eprintln!("  {} {what}", dir.join(&c.name).display());
+    }
     let mut hash = blake3::Hasher::new();
     let mut open = |part: &str| -> anyhow::Result<Option<Shards>> {
         let files = shards(part, end);

@@ -62,6 +62,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
             width: 256,
             heads: 4,
             context: 256,
+            frozen: false,
         })?;
     }
     let choice = |model: &PathBuf| Choice { model: model.clone(), dtype: "auto".into() };

@@ -132,6 +132,20 @@ fn a_folder_of_ten_kinds_is_prepared_and_learned_from() {
         0,
         &["documents and conversations", "train*.tokens"],
     );
+    // Data that changed after its ids were made is told, or refused.
+    let source = d.join("clean/train-documents.jsonl");
+    let text = std::fs::read_to_string(&source).unwrap();
+    std::fs::write(&source, format!("{text}{{\"text\":\"more\"}}\n")).unwrap();
+    let words = ["train-documents.jsonl", "BLAKE3 was"];
+    check(d, &format!("pretrain --data clean --out changed --steps 2 {TINY}"), 0, &words);
+    check(d, &format!("pretrain --data clean --out frozen --frozen --steps 2 {TINY}"), 3, &words);
+    std::fs::write(&source, text).unwrap();
+    // An archive that is cut is an error, though what could be read of the rest is there.
+    check(d, "data prepare in --out cut", 3, &["i.zip", "no whole zip", "--lenient"]);
+    assert!(d.join("cut/report.html").exists());
+    check(d, "data prepare in --out guess --lenient --encoding nonsense", 2, &["--encoding nonsense"]);
+    check(d, "data prepare in --out lossy --lenient --lossy --encoding utf-8", 0, &["characters"]);
+    check(d, "data prepare https://example.org/x --out net", 3, &["opens no network"]);
     check(d, "data prepare in --out strict --strict", 3, &["d.jsonl", "line 2"]);
     check(d, "data prepare in --out x --shard 3/2", 2, &["--shard 3/2"]);
     check(d, "data prepare absent --out x", 3, &["absent"]);

@@ -139,8 +139,10 @@ pub fn text(settings: &Settings, text: &mut String, page: bool, told: Told<'_>) 
     // After what is invisible is gone, because it may have kept marks apart that now have an order.
     if !text.is_ascii() {
         let replaced = text.matches('\u{fffd}').count();
-        if replaced > 0 {
-            told(Reason::Replaced, replaced, 0, "");
+        if let Some(at) = text.find('\u{fffd}') {
+            let begin = text[..at].rfind('\n').map_or(0, |i| i + 1);
+            let line = text[begin..].lines().next().unwrap_or_default();
+            told(Reason::Replaced, replaced, text[..begin].matches('\n').count(), line);
         }
         if settings.normalise && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             let normal: String = text.nfc().collect();

@@ -39,7 +39,7 @@ impl Cornell {
         let (files, _) = source::files(&[path.to_owned()])?;
         let (mut lines, mut conversations) = (None, None);
         for file in &files {
-            source::open(file, &|_| {}, &mut |name, bytes| {
+            source::open(file, &|_| {}, &mut |_| {}, &mut |name, bytes| {
                 let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
                 let slot = match base {
                     "movie_lines.txt" => &mut lines,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cornell::Cornell;
 use crate::parse;
-use crate::pieces::Piece;
+use crate::pieces::{Piece, Reading};
 use crate::record::Record;
 use crate::source::{self, Error};
 use crate::stream::stream;
@@ -22,6 +22,29 @@ pub struct Corpus {
     pub licence: &'static str,
     /// The files that are read.
     pub files: &'static str,
+    /// What its records are; others in its files are passed over.
+    pub kind: Kind,
+}
+
+/// Kinds of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Texts.
+    Documents,
+    /// Conversations.
+    Chats,
+    /// Two replies to a conversation.
+    Preferences,
+}
+
+impl Kind {
+    fn of(record: &Record) -> Kind {
+        match record {
+            Record::Document(_) => Kind::Documents,
+            Record::Chat(_) => Kind::Chats,
+            Record::Preference(_) => Kind::Preferences,
+        }
+    }
 }
 
 /// All of them.
@@ -32,6 +55,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://www.cs.cornell.edu/~cristian/Cornell_Movie-Dialogs_Corpus.html",
         licence: "research; cite Danescu-Niculescu-Mizil and Lee 2011",
         files: "the zip, or the folder with movie_lines.txt and movie_conversations.txt",
+        kind: Kind::Chats,
     },
     Corpus {
         name: "dailydialog",
@@ -39,6 +63,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "http://yanran.li/dailydialog",
         licence: "CC BY-NC-SA 4.0: not for commercial use",
         files: "dialogues_text.txt, or the zip with it",
+        kind: Kind::Chats,
     },
     Corpus {
         name: "alpaca",
@@ -46,6 +71,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://github.com/tatsu-lab/stanford_alpaca",
         licence: "CC BY-NC 4.0: not for commercial use",
         files: "alpaca_data.json",
+        kind: Kind::Chats,
     },
     Corpus {
         name: "sharegpt",
@@ -53,6 +79,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://huggingface.co/datasets/anon8231489123/ShareGPT_Vicuna_unfiltered",
         licence: "unclear; see the page",
         files: "the JSON files",
+        kind: Kind::Chats,
     },
     Corpus {
         name: "openassistant",
@@ -60,6 +87,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://huggingface.co/datasets/OpenAssistant/oasst1",
         licence: "Apache-2.0",
         files: "the .trees.jsonl.gz file; of each tree the best-ranked thread is taken",
+        kind: Kind::Chats,
     },
     Corpus {
         name: "gsm8k",
@@ -67,6 +95,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://github.com/openai/grade-school-math",
         licence: "MIT",
         files: "train.jsonl; keep test.jsonl for evaluation",
+        kind: Kind::Chats,
     },
     Corpus {
         name: "hh-rlhf",
@@ -74,6 +103,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://github.com/anthropics/hh-rlhf",
         licence: "MIT",
         files: "train.jsonl.gz of each folder",
+        kind: Kind::Preferences,
     },
     Corpus {
         name: "tinystories",
@@ -81,6 +111,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://huggingface.co/datasets/roneneldan/TinyStories",
         licence: "CDLA-Sharing-1.0",
         files: "TinyStoriesV2-GPT4-train.txt",
+        kind: Kind::Documents,
     },
     Corpus {
         name: "chinese-poetry",
@@ -88,6 +119,7 @@ pub const CORPORA: [Corpus; 9] = [
         home: "https://github.com/chinese-poetry/chinese-poetry",
         licence: "MIT",
         files: "a clone of the repository, or its folders of JSON",
+        kind: Kind::Documents,
     },
 ];
 
@@ -112,7 +144,7 @@ impl Corpus {
     /// If nothing of it can be read.
     pub fn read(&self, path: &Path) -> Result<Imported, Error> {
         if self.name != "cornell" {
-            return read(path);
+            return read(path, self);
         }
         let corpus = Cornell::read(path)?;
         let records = corpus.chats().map(Record::Chat).collect();
@@ -120,20 +152,29 @@ impl Corpus {
     }
 }
 
-fn read(path: &Path) -> Result<Imported, Error> {
+fn read(path: &Path, corpus: &Corpus) -> Result<Imported, Error> {
     let (files, _) = source::files(&[PathBuf::from(path)])?;
     let mut imported = Imported::default();
     let work = |piece: Piece| (piece.file, parse::records(piece));
-    let abouts = stream(&files, 2, &|_| {}, work, |(file, all), name_of| {
+    let read = stream(&files, &Reading::default(), 2, &|_| {}, work, |(file, all), name_of| {
         for (line, record) in all {
             match record {
-                Ok(r) => imported.records.push(r),
+                Ok(r) if Kind::of(&r) == corpus.kind => imported.records.push(r),
+                Ok(r) => {
+                    let why = format!(
+                        "is one of {:?}, expected {:?} ({})",
+                        Kind::of(&r),
+                        corpus.kind,
+                        corpus.files
+                    );
+                    imported.broken.push(format!("{}:{line}: {why}", name_of(file)));
+                }
                 Err(why) => imported.broken.push(format!("{}:{line}: {why}", name_of(file))),
             }
         }
         Ok(())
     })?;
-    let problems = abouts.into_iter().filter_map(|a| a.problem.map(|p| format!("{}: {p}", a.name)));
+    let problems = read.abouts.into_iter().filter_map(|a| a.problem.map(|p| format!("{}: {p}", a.name)));
     imported.broken.extend(problems);
     if imported.records.is_empty() {
         let first = imported.broken.first().map_or("no files", String::as_str);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::parse;
+use crate::pieces::Reading;
 use crate::record::{Chat, Record};
 use crate::source::{self, Error};
 use crate::stream::stream;
@@ -44,7 +45,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Corpus, Error> {
     let mut records = 0;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let work = |piece: crate::pieces::Piece| (piece.file, parse::records(piece));
-    let abouts = stream(&files, threads, &|_| {}, work, |(file, all), name_of| {
+    let read = stream(&files, &Reading::default(), threads, &|_| {}, work, |(file, all), name_of| {
         records += all.len();
         for (line, record) in all {
             match record {
@@ -65,12 +66,12 @@ pub fn read(paths: &[PathBuf]) -> Result<Corpus, Error> {
         }
         Ok(())
     })?;
-    for about in abouts {
+    for about in read.abouts {
         let Some(problem) = about.problem else {
             corpus.files += 1;
             continue;
         };
-        let named = files.iter().any(|f| f.named && f.path.to_string_lossy() == about.name);
+        let named = files.iter().any(|f| f.named && source::shown(&f.path.to_string_lossy()) == about.name);
         if named {
             return Err(Error::Content { path: about.name.into(), what: problem });
         }

@@ -27,9 +27,24 @@ pub struct Detected {
     pub charset: Charset,
     /// Bytes of the byte-order mark.
     pub mark: usize,
+    /// Whether it is a guess: neither a byte-order mark nor valid UTF-8 says so.
+    pub guessed: bool,
 }
 
 impl Charset {
+    /// By any of the names that it has on the web.
+    pub fn named(name: &str) -> Option<Charset> {
+        let lower = name.to_ascii_lowercase().replace('_', "-");
+        Some(match lower.as_str() {
+            "utf-32" | "utf-32le" => Charset::Utf32 { big: false },
+            "utf-32be" => Charset::Utf32 { big: true },
+            _ => match Encoding::for_label(lower.as_bytes())? {
+                e if e == encoding_rs::UTF_8 => Charset::Utf8,
+                e => Charset::Other(e),
+            },
+        })
+    }
+
     /// Its usual name.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +59,8 @@ impl Charset {
 
 /// The encoding of a file that begins with `head` (all of it if `whole`); `None` if it is binary.
 pub fn detect(head: &[u8], whole: bool) -> Option<Detected> {
-    let found = |charset, mark| Some(Detected { charset, mark });
+    let found = |charset, mark| Some(Detected { charset, mark, guessed: false });
+    let guess = |charset| Some(Detected { charset, mark: 0, guessed: true });
     if head.starts_with(&[0xff, 0xfe, 0, 0]) {
         return found(Charset::Utf32 { big: false }, 4);
     }
@@ -59,10 +75,10 @@ pub fn detect(head: &[u8], whole: bool) -> Option<Detected> {
     let zeros = |odd: usize| start.iter().skip(odd).step_by(2).filter(|b| **b == 0).count();
     let (even, odd, pairs) = (zeros(0), zeros(1), start.len() / 2);
     if pairs >= 4 && odd * 10 > pairs * 2 && even * 50 < pairs {
-        return found(Charset::Other(encoding_rs::UTF_16LE), 0);
+        return guess(Charset::Other(encoding_rs::UTF_16LE));
     }
     if pairs >= 4 && even * 10 > pairs * 2 && odd * 50 < pairs {
-        return found(Charset::Other(encoding_rs::UTF_16BE), 0);
+        return guess(Charset::Other(encoding_rs::UTF_16BE));
     }
     let strange = |b: &&u8| **b < 0x20 && !matches!(**b, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
     if start.iter().filter(strange).count() * 20 > start.len() {
@@ -92,13 +108,13 @@ pub fn detect(head: &[u8], whole: bool) -> Option<Detected> {
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(head, whole);
-    let guess = detector.guess(None, Utf8Detection::Deny);
+    let likely = detector.guess(None, Utf8Detection::Deny);
     // A few bytes, each alone among ASCII, are the quotes and accents of a Western text, whatever else they could be.
     let foreign = |b: &&u8| **b >= 0x80;
     let (all, runs) =
         (head.iter().filter(foreign).count(), head.split(|b| *b < 0x80).filter(|r| !r.is_empty()).count());
     let western = all * 200 < head.len() && all * 2 < runs * 3;
-    found(Charset::Other(if western { encoding_rs::WINDOWS_1252 } else { guess }), 0)
+    guess(Charset::Other(if western { encoding_rs::WINDOWS_1252 } else { likely }))
 }
 
 /// Decodes a stream, piece by piece, to UTF-8.
@@ -106,6 +122,13 @@ pub struct ToUtf8 {
     charset: Charset,
     decoder: Option<Decoder>,
     held: Vec<u8>,
+    bytes: u64,
+    /// Characters that came out.
+    pub chars: u64,
+    /// Bytes that are none, or groups of them, which became a replacement character or will.
+    pub replaced: u64,
+    /// Where in the file the first of them was, or for encodings other than UTF-8 the part of the file.
+    pub first: Option<u64>,
 }
 
 impl ToUtf8 {
@@ -115,41 +138,88 @@ impl ToUtf8 {
             Charset::Other(e) => Some(e.new_decoder_without_bom_handling()),
             _ => None,
         };
-        ToUtf8 { charset, decoder, held: Vec::new() }
+        ToUtf8 { charset, decoder, held: Vec::new(), bytes: 0, chars: 0, replaced: 0, first: None }
     }
 
-    /// Appends the text of some more bytes. UTF-8 is passed on as it is, errors included.
+    /// Appends the text of some more bytes. UTF-8 is passed on as it is, errors included, but never cut within a character.
     pub fn push(&mut self, bytes: &[u8], last: bool, out: &mut Vec<u8>) {
-        match (self.charset, &mut self.decoder) {
-            (Charset::Utf32 { big }, _) => {
-                self.held.extend_from_slice(bytes);
-                let whole = self.held.len() / 4 * 4;
-                for b in self.held[..whole].chunks_exact(4) {
-                    let b = [b[0], b[1], b[2], b[3]];
-                    let code = if big { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) };
-                    let c = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                self.held.drain(..whole);
-                if last && !self.held.is_empty() {
-                    out.extend_from_slice("\u{fffd}".as_bytes());
-                }
-            }
-            (_, Some(decoder)) => {
-                let mut rest = bytes;
-                let mut text = String::new();
-                loop {
-                    text.reserve(rest.len() + rest.len() / 2 + 64);
-                    let (result, read, _) = decoder.decode_to_string(rest, &mut text, last);
-                    rest = &rest[read..];
-                    if result == CoderResult::InputEmpty {
-                        break;
-                    }
-                }
-                out.extend_from_slice(text.as_bytes());
-            }
-            (_, None) => out.extend_from_slice(bytes),
+        let begin = out.len();
+        match self.charset {
+            Charset::Utf32 { big } => self.utf32(bytes, big, last, out),
+            Charset::Utf8 => self.utf8(bytes, last, out),
+            Charset::Other(_) => self.other(bytes, last, out),
         }
+        self.bytes += bytes.len() as u64;
+        self.chars += out[begin..].iter().filter(|b| **b & 0xc0 != 0x80).count() as u64;
+    }
+
+    fn wrong(&mut self, count: u64, at: u64) {
+        self.replaced += count;
+        self.first.get_or_insert(at);
+    }
+
+    fn utf8(&mut self, bytes: &[u8], last: bool, out: &mut Vec<u8>) {
+        let (begin, origin) = (out.len(), self.bytes - self.held.len() as u64);
+        out.append(&mut self.held);
+        out.extend_from_slice(bytes);
+        let mut at = begin;
+        while let Err(e) = std::str::from_utf8(&out[at..]) {
+            let wrong = at + e.valid_up_to();
+            match e.error_len() {
+                Some(n) => {
+                    self.wrong(1, origin + (wrong - begin) as u64);
+                    at = wrong + n;
+                }
+                None if last => {
+                    self.wrong(1, origin + (wrong - begin) as u64);
+                    break;
+                }
+                None => {
+                    self.held = out.split_off(wrong);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn utf32(&mut self, bytes: &[u8], big: bool, last: bool, out: &mut Vec<u8>) {
+        let origin = self.bytes - self.held.len() as u64;
+        self.held.extend_from_slice(bytes);
+        let held = std::mem::take(&mut self.held);
+        let (whole, rest) = held.split_at(held.len() / 4 * 4);
+        for (i, b) in whole.chunks_exact(4).enumerate() {
+            let b = [b[0], b[1], b[2], b[3]];
+            let c = char::from_u32(if big { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) });
+            if c.is_none() {
+                self.wrong(1, origin + 4 * i as u64);
+            }
+            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        if last && !rest.is_empty() {
+            self.wrong(1, origin + whole.len() as u64);
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        } else {
+            self.held = rest.to_vec();
+        }
+    }
+
+    fn other(&mut self, bytes: &[u8], last: bool, out: &mut Vec<u8>) {
+        let Some(decoder) = &mut self.decoder else { return };
+        let (mut rest, mut text, mut wrong) = (bytes, String::new(), false);
+        loop {
+            text.reserve(rest.len() + rest.len() / 2 + 64);
+            let (result, read, errors) = decoder.decode_to_string(rest, &mut text, last);
+            wrong |= errors;
+            rest = &rest[read..];
+            if result == CoderResult::InputEmpty {
+                break;
+            }
+        }
+        if wrong {
+            self.wrong(text.matches('\u{fffd}').count() as u64, self.bytes);
+        }
+        out.extend_from_slice(text.as_bytes());
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::pieces::{Body, Piece};
+use crate::pieces::{Body, Piece, Reading};
 use crate::source::{self, Error};
 use crate::stream::stream;
 use crate::tagged::{self, Tagged};
@@ -74,8 +74,9 @@ pub fn read(paths: &[PathBuf]) -> Result<Found, Error> {
             whole(&name, &String::from_utf8_lossy(&bytes), found, seen);
         }
     };
-    let abouts = stream(
+    let read = stream(
         &files,
+        &Reading::default(),
         1,
         &|_| {},
         |piece| piece,
@@ -99,7 +100,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Found, Error> {
         },
     )?;
     use_text(text, &mut found, &mut seen);
-    for about in abouts {
+    for about in read.abouts {
         if let Some(problem) = about.problem {
             found.skip(&about.name, &problem);
         }

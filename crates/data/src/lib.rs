@@ -15,6 +15,7 @@ pub mod labelled;
 pub mod loader;
 pub mod masked;
 pub mod near;
+pub mod origin;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub mod parse;
@@ -28,6 +29,7 @@ pub mod shards;
 pub mod source;
 pub mod starter;
 mod stream;
+mod tables;
 pub mod tagged;
 
 pub use documents::{Corpus, read};

@@ -1,5 +1,6 @@
 //! A piece of a file → its records, each with its line, broken ones with what is wrong.
 
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::dialect;
@@ -68,13 +69,88 @@ fn text_of(bytes: Vec<u8>) -> String {
 fn value(json: &[u8], line: u64, all: &mut Vec<Parsed>) {
     // A byte-order mark in the middle: files that were joined.
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    let parsed = serde_json::from_slice::<Value>(json).or_else(|e| match std::str::from_utf8(json) {
+    let values = |bytes: &[u8]| bytes.iter().filter(|b| matches!(b, b',' | b':' | b'[' | b'{')).count();
+    if json.len() > MANY && values(json) > MANY {
+        let why = format!("has more than {MANY} values: no record of text");
+        return all.push((line, Err(why)));
+    }
+    let parsed = serde_json::from_slice::<Whole>(json).or_else(|e| match std::str::from_utf8(json) {
         Ok(_) => Err(e),
         Err(_) => serde_json::from_str(&String::from_utf8_lossy(json)),
     });
     match parsed {
-        Ok(v) => push(dialect::records(&v), line, all),
+        Ok(v) => push(dialect::records(&v.0), line, all),
         Err(e) => all.push((line, Err(format!("is no JSON: {e}")))),
+    }
+}
+
+/// Values in a record at most: each takes some hundred bytes of memory, however short it is.
+const MANY: usize = 1_000_000;
+
+/// A JSON value whose objects have every key once: of two, readers take the first or the last, so neither can be trusted.
+struct Whole(Value);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Whole, D::Error> {
+        from.deserialize_any(Visit).map(Whole)
+    }
+}
+
+struct Visit;
+
+impl<'de> Visitor<'de> for Visit {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Whole(v)) = list.next_element()? {
+            all.push(v);
+        }
+        Ok(all.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let Whole(value) = map.next_value()?;
+            if all.contains_key(&key) {
+                return Err(serde::de::Error::custom(format!("the key {key:?} comes twice")));
+            }
+            all.insert(key, value);
+        }
+        Ok(all.into())
     }
 }
 

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use crate::encoding::{Detected, ToUtf8, detect};
+use crate::encoding::{Charset, Detected, ToUtf8, detect};
+use crate::source::shown;
+use crate::tables;
 
 /// Longest record that is read: a line of JSON, a value, an HTML page.
 pub const RECORD: usize = 64 << 20;
 /// Bytes read at a time, and of which the encoding is told.
-const BLOCK: usize = 1 << 20;
+pub(crate) const BLOCK: usize = 1 << 20;
 /// A block of text without a border between documents is cut at a blank line beyond this.
-const UNCUT: usize = 4 << 20;
+pub(crate) const UNCUT: usize = 4 << 20;
 /// What separates documents in a text file.
 pub(crate) const BORDER: &str = "<|endoftext|>";
 
@@ -103,28 +105,68 @@ pub struct About {
     pub format: Format,
     /// Its encoding; none of a binary file.
     pub charset: Option<&'static str>,
+    /// A line of it, if the encoding is a guess.
+    pub sample: Option<String>,
+    /// Bytes that were no characters of the encoding.
+    pub replaced: u64,
     /// What kept it, or a part of it, from being read.
     pub problem: Option<String>,
+    /// Whether reading began and did not come to the end.
+    pub damaged: bool,
+}
+
+/// How bytes are read as text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The encoding; without it, it is found out for each file.
+    pub encoding: Option<Charset>,
+    /// Whether files are read on in which more than one character in a thousand is none.
+    pub lossy: bool,
+}
+
+impl Piece {
+    /// Bytes that it holds.
+    pub(crate) fn size(&self) -> usize {
+        match &self.body {
+            Body::Text(b) | Body::Html(b) | Body::Lines(b) => b.len(),
+            Body::Values(all) => all.iter().map(|v| v.1.len()).sum(),
+            Body::Objects(all) => all.len() << 10,
+            Body::Rows(_, rows) => rows.iter().flat_map(|r| &r.1).map(String::len).sum(),
+            Body::Bad(_) => 0,
+        }
+    }
 }
 
 impl About {
     /// A file of which only the name is known.
     pub fn unread(name: &str) -> About {
-        About { name: name.to_owned(), format: Format::of(name), charset: None, problem: None }
+        About {
+            name: shown(name),
+            format: Format::of(name),
+            charset: None,
+            sample: None,
+            replaced: 0,
+            problem: None,
+            damaged: false,
+        }
     }
 }
 
 /// Text of a stream, in UTF-8, a block at a time.
-struct Blocks<'a> {
+pub(crate) struct Blocks<'a> {
     bytes: &'a mut dyn BufRead,
     head: Vec<u8>,
     to: ToUtf8,
     ended: bool,
+    lossy: bool,
 }
+
+/// Characters that may be none in any file, as where its end cuts one.
+const WRONG: u64 = 3;
 
 impl Blocks<'_> {
     /// Appends the next block; says whether more may come.
-    fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+    pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
         }
@@ -134,6 +176,15 @@ impl Blocks<'_> {
         }
         self.ended = block.is_empty();
         self.to.push(&block, self.ended, out);
+        let ToUtf8 { chars, replaced, first, .. } = self.to;
+        if !self.lossy && replaced > WRONG && replaced * 1000 > chars {
+            let what = format!(
+                "{replaced} of its first {chars} characters are none in this encoding, the first at byte {}: not read on; \
+                 --encoding NAME reads it in another, --lossy as it is",
+                first.unwrap_or(0)
+            );
+            return Err(io::Error::other(what));
+        }
         Ok(!self.ended)
     }
 }
@@ -141,11 +192,12 @@ impl Blocks<'_> {
 /// Reads a stream and hands out its pieces.
 ///
 /// # Errors
-/// Of reading, or of `emit`.
+/// Of reading the first block. What comes later stops the file, and [`About`] tells why.
 pub fn read(
     name: &str,
     file: usize,
     bytes: &mut dyn BufRead,
+    reading: &Reading,
     emit: &mut dyn FnMut(Piece) -> io::Result<()>,
 ) -> io::Result<About> {
     let mut head = Vec::new();
@@ -161,22 +213,43 @@ pub fn read(
         about.problem = Some(not_parquet(head.starts_with(PARQUET)));
         return Ok(about);
     }
-    let Some(Detected { charset, mark }) = detect(&head, head.len() < BLOCK) else {
+    let found = detect(&head, head.len() < BLOCK);
+    let mark = found.map_or(0, |d| d.mark);
+    let wanted = reading.encoding.map(|charset| Detected { charset, mark, guessed: false });
+    let Some(Detected { charset, mark, guessed }) = wanted.or(found) else {
         about.problem = Some("is binary, not text; expected UTF-8 or another encoding of text".to_owned());
         return Ok(about);
     };
     about.charset = Some(charset.name());
     head.drain(..mark);
-    let mut blocks = Blocks { bytes, head, to: ToUtf8::new(charset), ended: false };
-    match format {
+    about.sample = guessed.then(|| sample(&head, charset));
+    let mut blocks = Blocks { bytes, head, to: ToUtf8::new(charset), ended: false, lossy: reading.lossy };
+    let outcome = match format {
         Format::Text => texts(&mut blocks, file, emit),
         Format::JsonLines => lines(&mut blocks, file, emit),
         Format::Json => values(&mut blocks, file, emit),
         Format::Html => whole(&mut blocks, file, emit),
-        Format::Csv(separator) => rows(blocks, separator, file, emit),
+        Format::Csv(separator) => tables::rows(&mut blocks, separator, file, emit),
         Format::Parquet => Ok(()),
-    }?;
+    };
+    about.replaced = blocks.to.replaced;
+    if let Err(e) = outcome {
+        about.problem = Some(e.to_string());
+        about.damaged = true;
+    }
     Ok(about)
+}
+
+/// The beginning of the first line with a character that is not ASCII, by which a person sees whether a guess was right.
+fn sample(head: &[u8], charset: Charset) -> String {
+    let at = head.iter().position(|b| *b >= 0x80).unwrap_or(0);
+    let begin = memchr::memrchr(b'\n', &head[..at]).map_or(0, |i| i + 1);
+    // UTF-16 has its line end's second byte behind it.
+    let begin = if charset.name().starts_with("UTF-16") { begin.next_multiple_of(2) } else { begin };
+    let (mut to, mut text) = (ToUtf8::new(charset), Vec::new());
+    to.push(&head[begin.min(head.len())..head.len().min(begin + 400)], true, &mut text);
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 /// How a Parquet file begins.
@@ -190,7 +263,7 @@ fn not_parquet(begins: bool) -> String {
     "is named as a Parquet file, but does not begin with PAR1".to_owned()
 }
 
-type Emit<'a> = &'a mut dyn FnMut(Piece) -> io::Result<()>;
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(Piece) -> io::Result<()>;
 
 fn newlines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
@@ -247,7 +320,7 @@ fn lines(blocks: &mut Blocks<'_>, file: usize, emit: Emit<'_>) -> io::Result<()>
     }
 }
 
-fn too_long() -> String {
+pub(crate) fn too_long() -> String {
     format!("is longer than {} MB", RECORD >> 20)
 }
 
@@ -362,123 +435,13 @@ impl Scan {
     }
 }
 
-/// Rows that are handed out at a time.
-const ROWS: usize = 4096;
-
-/// Names by which a first row is known to be one of names.
-const KNOWN: [&str; 32] = [
-    "text",
-    "content",
-    "body",
-    "story",
-    "article",
-    "document",
-    "question",
-    "answer",
-    "prompt",
-    "completion",
-    "response",
-    "query",
-    "instruction",
-    "input",
-    "output",
-    "chosen",
-    "rejected",
-    "reply",
-    "title",
-    "system",
-    "std_answer",
-    "id",
-    "source",
-    "label",
-    "review",
-    "sentence",
-    "comment",
-    "sentiment",
-    "class",
-    "category",
-    "target",
-    "polarity",
-];
-
-fn rows(blocks: Blocks<'_>, separator: u8, file: usize, emit: Emit<'_>) -> io::Result<()> {
-    struct Stream<'a>(Blocks<'a>, Vec<u8>, usize);
-    impl Read for Stream<'_> {
-        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-            if self.2 == self.1.len() {
-                self.1.clear();
-                self.2 = 0;
-                while self.1.is_empty() && self.0.next(&mut self.1)? {}
-            }
-            let n = to.len().min(self.1.len() - self.2);
-            to[..n].copy_from_slice(&self.1[self.2..self.2 + n]);
-            self.2 += n;
-            Ok(n)
-        }
-    }
-    // Tabs separate texts that nobody quoted.
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(separator)
-        .quoting(separator != b'\t')
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(Stream(blocks, Vec::new(), 0));
-    let mut names: Option<Arc<Vec<String>>> = None;
-    let mut held: Vec<(u64, Vec<String>)> = Vec::new();
-    let mut row = csv::ByteRecord::new();
-    loop {
-        let line = reader.position().line();
-        let more = match reader.read_byte_record(&mut row) {
-            Ok(more) => more,
-            Err(e) if e.is_io_error() => return Err(io::Error::other(e.to_string())),
-            Err(e) => {
-                emit(Piece { file, line, body: Body::Bad(e.to_string()) })?;
-                continue;
-            }
-        };
-        if more {
-            if row.as_slice().len() > RECORD {
-                emit(Piece {
-                    file,
-                    line,
-                    body: Body::Bad(format!("{}: is a quote open that began here?", too_long())),
-                })?;
-                continue;
-            }
-            let cells: Vec<String> = row.iter().map(|c| String::from_utf8_lossy(c).into_owned()).collect();
-            if names.is_none() {
-                let lower: Vec<String> = cells.iter().map(|c| c.trim().to_lowercase()).collect();
-                let known = lower.iter().any(|c| KNOWN.contains(&c.as_str()));
-                let assumed = match cells.len() {
-                    1 => vec!["text".to_owned()],
-                    2 => vec!["question".to_owned(), "answer".to_owned()],
-                    _ => lower.clone(),
-                };
-                names = Some(Arc::new(if known { lower } else { assumed }));
-                if known {
-                    continue;
-                }
-            }
-            held.push((line, cells));
-        }
-        if held.len() >= ROWS || (!more && !held.is_empty()) {
-            let names = names.clone().unwrap_or_default();
-            let first = held[0].0;
-            emit(Piece { file, line: first, body: Body::Rows(names, std::mem::take(&mut held)) })?;
-        }
-        if !more {
-            return Ok(());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pieces(name: &str, bytes: &[u8]) -> Vec<Piece> {
         let mut all = Vec::new();
-        read(name, 0, &mut &*bytes, &mut |p| {
+        read(name, 0, &mut &*bytes, &Reading::default(), &mut |p| {
             all.push(p);
             Ok(())
         })

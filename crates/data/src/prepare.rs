@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clean::{self, Reason};
 use crate::near;
 use crate::parse;
-use crate::pieces::Piece;
+use crate::pieces::{Piece, Reading};
 use crate::record::{Record, Turn};
 use crate::source::{self, Error, File, MANIFEST};
 use crate::stream::stream;
@@ -24,6 +24,8 @@ use crate::stream::stream;
 /// What is done with the data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// How bytes become text.
+    pub reading: Reading,
     /// Cleaning.
     pub clean: clean::Settings,
     /// Whether exact duplicates are dropped.
@@ -43,6 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
+            reading: Reading::default(),
             clean: clean::Settings::default(),
             exact: true,
             near: Some(0.8),
@@ -94,8 +97,17 @@ pub struct FileReport {
     pub records: u64,
     /// Records kept.
     pub kept: u64,
+    /// A line of it, if its encoding is a guess.
+    #[serde(default)]
+    pub sample: Option<String>,
+    /// Bytes that were no characters of the encoding and were replaced.
+    #[serde(default)]
+    pub replaced: u64,
     /// What kept it, or a part of it, from being read.
     pub problem: Option<String>,
+    /// Whether reading began and did not come to the end.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 /// What was kept, what was dropped, and why.
@@ -127,6 +139,11 @@ impl Report {
     /// Records that could not be read.
     pub fn broken(&self) -> u64 {
         self.reasons.get(Reason::Broken.text()).map_or(0, |t| t.count)
+    }
+
+    /// The files that were not read to their end.
+    pub fn damaged(&self) -> impl Iterator<Item = &FileReport> {
+        self.files.iter().filter(|f| f.damaged)
     }
 
     fn count(&mut self, reason: Reason, count: u64, bytes: u64, place: impl FnOnce() -> (String, String)) {
@@ -408,7 +425,7 @@ pub fn prepare(
     let mut writer = Writer::new(out, settings)?;
     let tell = |n: u64| told(done.fetch_add(n, Ordering::Relaxed) + n, all);
     let work = |piece: Piece| work(piece, settings);
-    let abouts = stream(&files, settings.threads, &tell, work, |w, name_of| {
+    let read = stream(&files, &settings.reading, settings.threads, &tell, work, |w, name_of| {
         if writer.per_file.len() <= w.file {
             writer.per_file.resize(w.file + 1, [0; 2]);
         }
@@ -430,7 +447,8 @@ pub fn prepare(
         Ok(())
     })?;
     let per_file = &writer.per_file;
-    writer.report.files = abouts
+    writer.report.files = read
+        .abouts
         .into_iter()
         .enumerate()
         .map(|(i, a)| {
@@ -442,12 +460,15 @@ pub fn prepare(
                 encoding,
                 records,
                 kept,
+                sample: a.sample,
+                replaced: a.replaced,
                 problem: a.problem,
+                damaged: a.damaged,
             }
         })
         .collect();
     let report = &mut writer.report;
-    report.passed = passed;
+    report.passed = passed.into_iter().map(|p| source::shown(&p)).chain(read.passed).collect();
     report.stored = all;
     if settings.strict
         && let Some(f) = report.files.iter().find(|f| f.problem.is_some())
@@ -547,7 +568,7 @@ fn add_part(writer: &mut Writer, path: &Path, settings: &Settings) -> Result<(),
         }
         w
     };
-    stream(&files, settings.threads, &|_| {}, work, |w, _| {
+    stream(&files, &Reading::default(), settings.threads, &|_| {}, work, |w, _| {
         for item in w.items {
             writer.add(item, |line| format!("{}:{line}", path.display()))?;
         }

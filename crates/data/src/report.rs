@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::clean::Reason;
-use crate::prepare::{Report, Tally};
+use crate::prepare::{FileReport, Report, Tally};
 
 /// All reasons, in the order in which a report tells them.
 const REASONS: [Reason; 18] = [
@@ -64,11 +64,15 @@ impl Report {
         for f in self.files.iter().filter(|f| f.problem.is_some()).take(8) {
             let _ = writeln!(s, "  not read: {} {}", f.name, f.problem.as_deref().unwrap_or_default());
         }
+        let sample = |name: &str| {
+            let of = self.files.iter().find(|f| f.encoding.as_deref() == Some(name) && f.sample.is_some());
+            of.and_then(|f| f.sample.as_ref()).map_or(String::new(), |s| format!(" (“{s}”)"))
+        };
         let others: Vec<String> = self
             .encodings()
             .into_iter()
             .filter(|e| e.0 != "UTF-8")
-            .map(|(name, n)| format!("{n} in {name}"))
+            .map(|(name, n)| format!("{n} in {name}{}", sample(&name)))
             .collect();
         if !others.is_empty() {
             let _ = writeln!(s, "  encodings other than UTF-8: {}", others.join(", "));
@@ -116,7 +120,7 @@ impl Report {
                 "| {} | {} | {} | {} | {} | {} |",
                 f.name.replace('|', "\\|"),
                 f.format,
-                f.encoding.as_deref().unwrap_or("–"),
+                f.told_encoding().replace('|', "\\|"),
                 number(f.records),
                 number(f.kept),
                 f.problem.as_deref().unwrap_or_default().replace('|', "\\|")
@@ -200,7 +204,7 @@ impl Report {
                 "<tr><td class=place>{}</td><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=bad>{}</td></tr>",
                 escape(&f.name),
                 f.format,
-                f.encoding.as_deref().unwrap_or("–"),
+                escape(&f.told_encoding()),
                 number(f.records),
                 number(f.kept),
                 escape(f.problem.as_deref().unwrap_or_default())
@@ -213,6 +217,20 @@ impl Report {
             s += "</ul>";
         }
         s + "</main></html>\n"
+    }
+}
+
+impl FileReport {
+    /// The encoding, what was replaced, and of a guess what it made of a line.
+    fn told_encoding(&self) -> String {
+        let mut s = self.encoding.clone().unwrap_or_else(|| "–".to_owned());
+        if self.replaced > 0 {
+            let _ = write!(s, ", {} replaced", number(self.replaced));
+        }
+        if let Some(sample) = &self.sample {
+            let _ = write!(s, ", a guess: “{sample}”");
+        }
+        s
     }
 }
 

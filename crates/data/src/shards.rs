@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use pupil_tokenizer::{Encoder, Tokenizer};
 
 use crate::parse;
-use crate::pieces::Piece;
+use crate::pieces::{Piece, Reading};
 use crate::record::Record;
 use crate::source::{Error, File};
 use crate::stream::stream;
@@ -138,7 +138,9 @@ where
         };
         parse::whole_records(piece).into_iter().filter_map(|(_, r)| r.ok()).filter_map(one).collect()
     };
-    stream(&files, threads, &|_| {}, work, |documents, _| documents.iter().try_for_each(|d| writer.add(d)))?;
+    stream(&files, &Reading::default(), threads, &|_| {}, work, |documents, _| {
+        documents.iter().try_for_each(|d| writer.add(d))
+    })?;
     let ids = writer.ids;
     writer.finish()?;
     Ok(ids)

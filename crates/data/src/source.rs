@@ -1,6 +1,6 @@
 //! Paths → files → streams of bytes: folders are walked in order of names, archives and compressed files are read as streams.
 //!
-//! Nothing is ever written to a name from an archive. What unpacks to more than [`MAX_RATIO`] times its size (and [`MAX_FREE`]) is
+//! Nothing is ever written to a name from an archive, and nothing is fetched: an address is refused. What unpacks to more than [`MAX_RATIO`] times its size (and [`MAX_FREE`]) is
 //! taken for a bomb and stopped.
 
 use std::fs;
@@ -13,6 +13,8 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 pub const MAX_RATIO: u64 = 200;
 /// Bytes that any file may unpack to.
 pub const MAX_FREE: u64 = 64 << 20;
+/// Largest window of a Zstandard frame, which is held in memory: that of `zstd --long`.
+pub const MAX_WINDOW: u64 = 128 << 20;
 
 /// Input that cannot be used, and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,11 @@ pub fn files(paths: &[PathBuf]) -> Result<(Vec<File>, Vec<String>), Error> {
     let (mut all, mut passed) = (Vec::new(), Vec::new());
     for path in paths {
         let text = path.to_string_lossy();
+        if text.contains("://") {
+            let what =
+                "is an address, and pupil opens no network: fetch the file first, then name it".to_owned();
+            return Err(Error::Content { path: path.clone(), what });
+        }
         if !path.exists() && text.contains(['*', '?']) {
             let found = matching(path)?;
             if found.is_empty() {
@@ -163,14 +170,23 @@ fn walk(path: &Path, named: bool, files: &mut Vec<File>, passed: &mut Vec<String
     Ok(())
 }
 
+/// A name as it is shown: control characters, which could move the cursor of a terminal, are spelled out.
+pub fn shown(name: &str) -> String {
+    if !name.contains(char::is_control) {
+        return name.to_owned();
+    }
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// Opens a file and calls `each` with the name and the bytes of every file in it: of itself, or of the entries of an archive.
-/// `read` is told how many stored bytes were read.
+/// `read` is told how many stored bytes were read, `passed` which entries are neither file nor folder.
 ///
 /// # Errors
 /// What reading gives, and archives that are damaged, too deep, or bombs. Errors of `each` are passed on.
 pub fn open(
     file: &File,
     read: &(dyn Fn(u64) + Sync),
+    passed: &mut dyn FnMut(String),
     each: &mut dyn FnMut(&str, &mut dyn BufRead) -> io::Result<()>,
 ) -> io::Result<()> {
     let name = file.path.to_string_lossy().into_owned();
@@ -184,19 +200,22 @@ pub fn open(
         let mut unpacked = 0;
         for i in 0..archive.len() {
             let entry = archive.by_index(i).map_err(damaged)?;
+            let inner = format!("{name}/{}", String::from_utf8_lossy(entry.name_raw()));
             if !entry.is_file() {
+                if !entry.is_dir() {
+                    passed(format!("{}: a link", shown(&inner)));
+                }
                 continue;
             }
-            let inner = format!("{name}/{}", String::from_utf8_lossy(entry.name_raw()));
             let mut counted = Counted { inner: entry, total: unpacked, limit };
-            stream(&inner, &mut BufReader::with_capacity(BUFFER, &mut counted), limit, 1, each)?;
+            stream(&inner, &mut BufReader::with_capacity(BUFFER, &mut counted), limit, 1, passed, each)?;
             unpacked = counted.total;
         }
         read(file.size);
         return Ok(());
     }
     let told = Told { inner: stored, read };
-    stream(&name, &mut BufReader::with_capacity(BUFFER, told), limit, 0, each)
+    stream(&name, &mut BufReader::with_capacity(BUFFER, told), limit, 0, passed, each)
 }
 
 const BUFFER: usize = 256 << 10;
@@ -209,6 +228,7 @@ fn stream(
     bytes: &mut dyn BufRead,
     limit: u64,
     depth: usize,
+    passed: &mut dyn FnMut(String),
     each: &mut dyn FnMut(&str, &mut dyn BufRead) -> io::Result<()>,
 ) -> io::Result<()> {
     let head = bytes.fill_buf()?;
@@ -220,21 +240,33 @@ fn stream(
     let inner = [".gz", ".zst", ".tgz"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(name);
     if gzip {
         let plain = Counted { inner: flate2::bufread::MultiGzDecoder::new(bytes), total: 0, limit };
-        return stream(inner, &mut BufReader::with_capacity(BUFFER, plain), limit, depth + 1, each);
+        return stream(inner, &mut BufReader::with_capacity(BUFFER, plain), limit, depth + 1, passed, each);
     }
     if zstd {
         let plain = Counted { inner: Frames { bytes, frame: None }, total: 0, limit };
-        return stream(inner, &mut BufReader::with_capacity(BUFFER, plain), limit, depth + 1, each);
+        return stream(inner, &mut BufReader::with_capacity(BUFFER, plain), limit, depth + 1, passed, each);
     }
     if tar {
         let mut archive = tar::Archive::new(bytes);
         for entry in archive.entries()? {
             let mut entry = entry?;
-            if !entry.header().entry_type().is_file() {
+            let inner = format!("{name}/{}", String::from_utf8_lossy(&entry.path_bytes()));
+            let kind = entry.header().entry_type();
+            if !kind.is_file() {
+                if !kind.is_dir() {
+                    let what = if kind.is_symlink() || kind.is_hard_link() { "a link" } else { "no file" };
+                    passed(format!("{}: {what}", shown(&inner)));
+                }
                 continue;
             }
-            let inner = format!("{name}/{}", String::from_utf8_lossy(&entry.path_bytes()));
-            stream(&inner, &mut BufReader::with_capacity(BUFFER, &mut entry), limit, depth + 1, each)?;
+            stream(
+                &inner,
+                &mut BufReader::with_capacity(BUFFER, &mut entry),
+                limit,
+                depth + 1,
+                passed,
+                each,
+            )?;
         }
         return Ok(());
     }
@@ -311,7 +343,14 @@ impl Read for Frames<'_> {
                     return Ok(0);
                 }
                 let mut frame = Box::new(FrameDecoder::new());
-                frame.reset(&mut self.bytes).map_err(|e| wrong(&e))?;
+                let mut head = Heard { inner: &mut self.bytes, heard: Vec::new() };
+                frame.reset(&mut head).map_err(|e| wrong(&e))?;
+                if let Some(window) = window(&head.heard).filter(|w| *w > MAX_WINDOW) {
+                    let (window, most) = (window >> 20, MAX_WINDOW >> 20);
+                    return Err(wrong(&format!(
+                        "its window is {window} MB, at most {most} are held in memory"
+                    )));
+                }
                 self.frame = Some(frame);
                 continue;
             };
@@ -332,6 +371,36 @@ impl Read for Frames<'_> {
     }
 }
 
+/// Keeps what was read.
+struct Heard<R> {
+    inner: R,
+    heard: Vec<u8>,
+}
+
+impl<R: Read> Read for Heard<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(to)?;
+        self.heard.extend_from_slice(&to[..n]);
+        Ok(n)
+    }
+}
+
+/// The window that the header of a Zstandard frame asks for (RFC 8878, section 3.1.1.1).
+fn window(header: &[u8]) -> Option<u64> {
+    let descriptor = *header.get(4)?;
+    if descriptor & 0x20 == 0 {
+        let b = u64::from(*header.get(5)?);
+        let base = 1u64 << (10 + (b >> 3));
+        return Some(base + base / 8 * (b & 7));
+    }
+    // A single segment: the window is all of the contents.
+    let at = 5 + [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let width = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+    let bytes = header.get(at..at + width)?;
+    let size = bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+    Some(if width == 2 { size + 256 } else { size })
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -341,12 +410,17 @@ mod tests {
     fn contents(path: &Path) -> io::Result<Vec<(String, String)>> {
         let size = fs::metadata(path)?.len();
         let mut all = Vec::new();
-        open(&File { path: path.to_owned(), size, named: true }, &|_| {}, &mut |name, bytes| {
-            let mut text = String::new();
-            bytes.read_to_string(&mut text)?;
-            all.push((name.rsplit('/').next().unwrap().to_owned(), text));
-            Ok(())
-        })?;
+        open(
+            &File { path: path.to_owned(), size, named: true },
+            &|_| {},
+            &mut |_| {},
+            &mut |name, bytes| {
+                let mut text = String::new();
+                bytes.read_to_string(&mut text)?;
+                all.push((name.rsplit('/').next().unwrap().to_owned(), text));
+                Ok(())
+            },
+        )?;
         Ok(all)
     }
 

@@ -7,7 +7,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((kind, data)) = data.split_first() else { return };
     let name = ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "a.html"][*kind as usize / 2 % 6];
     let mut all = Vec::new();
-    let outcome = pieces::read(name, 0, &mut &*data, &mut |p| {
+    let reading = pieces::Reading { lossy: true, encoding: None };
+    let outcome = pieces::read(name, 0, &mut &*data, &reading, &mut |p| {
         all.push(p);
         Ok(())
     });
