@@ -60,6 +60,10 @@ pub(crate) fn run(root: &Path, fast: bool) -> Result<(), String> {
                 &format!("{python} tools/check_bert.py target/release/pupil"),
             ));
             stages.push(stage(
+                "the first Transformer's scores equal transformers'",
+                &format!("{python} tools/check_marian.py target/release/pupil"),
+            ));
+            stages.push(stage(
                 "tokenizers gives the same ids",
                 &format!("{python} tools/check_tokenizer.py {model} target/release/pupil"),
             ));

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use pupil_model::gpt::Config;
 use pupil_model::tensor::{Parameters, Role};
-use pupil_model::{Bert, Gpt, Model, Network, Settings};
+use pupil_model::{Bert, Gpt, Model, Network, Settings, Transformer};
 use serde_json::{Value, json};
 
-use crate::bert;
 use crate::huggingface::{self, Family, Part};
 use crate::tensors::{self, Stored};
-use crate::{Error, atomic, read};
+use crate::{Error, atomic, bert, marian, read};
 
 /// The model's files: `config.json` and `model.safetensors`. A GPT's are those of its family in transformers; architectures that have no
 /// family there keep their own names.
@@ -30,6 +29,7 @@ pub fn files(network: &Network, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, E
     match network {
         Network::Gpt(gpt) => gpt_files(gpt, end),
         Network::Bert(bert) => bert_files(bert),
+        Network::Transformer(transformer) => marian_files(transformer),
         other => own_files(other),
     }
 }
@@ -38,7 +38,7 @@ fn own_files(network: &Network) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let stored =
         |p: &pupil_model::tensor::Parameter| Stored { shape: p.shape.to_vec(), data: p.data().to_vec() };
     let list: Vec<_> = network.parameters().iter().map(|(_, p)| (p.name.clone(), stored(p))).collect();
-    let settings = serde_json::to_value(network.settings()).map_err(|e| Error::Settings(e.to_string()))?;
+    let settings = own_settings(&network.settings())?;
     let config = json!({"model_type": format!("pupil-{}", settings["architecture"].as_str().unwrap_or("")), "pupil": settings});
     both(&config, &list)
 }
@@ -81,9 +81,20 @@ fn bert_files(network: &Bert) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let c = &network.config;
     let list = renamed(network.parameters(), |name, shape| bert::parts(bert::prefix(c), name, shape));
     let mut config = bert::config(c);
-    config["pupil"] =
-        serde_json::to_value(Settings::Bert(c.clone())).map_err(|e| Error::Settings(e.to_string()))?;
+    config["pupil"] = own_settings(&Settings::Bert(c.clone()))?;
     both(&config, &list)
+}
+
+fn marian_files(network: &Transformer) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let mut list = renamed(network.parameters(), marian::parts);
+    marian::shape_bias(&mut list);
+    let mut config = marian::config(&network.config);
+    config["pupil"] = own_settings(&Settings::Transformer(network.config.clone()))?;
+    both(&config, &list)
+}
+
+fn own_settings(settings: &Settings) -> Result<Value, Error> {
+    serde_json::to_value(settings).map_err(|e| Error::Settings(e.to_string()))
 }
 
 fn both(config: &Value, list: &[(String, Stored)]) -> Result<Vec<(String, Vec<u8>)>, Error> {
@@ -104,7 +115,7 @@ pub fn save(dir: &Path, network: &Network, end: &[u32], extra: &[(String, Vec<u8
     atomic::write_folder(dir, &all)
 }
 
-/// Reads a model directory that pupil wrote, or a BERT that transformers wrote.
+/// Reads a model directory that pupil wrote, or a BERT or Marian that transformers wrote.
 ///
 /// # Errors
 /// Names the file that is missing or broken, the field, or the tensor that is missing, left over or misshapen (with both shapes).
@@ -113,9 +124,10 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     let bytes = read(&path)?;
     let config: Value =
         serde_json::from_slice(&bytes).map_err(|e| Error::content(&path, format!("is no JSON: {e}")))?;
-    let is_bert = config["model_type"] == "bert";
-    if config.get("pupil").is_none() && !is_bert {
-        let what = "has no `pupil` settings: this version reads the models that pupil wrote, and BERTs";
+    let [is_bert, is_marian] = ["bert", "marian"].map(|kind| config["model_type"] == kind);
+    if config.get("pupil").is_none() && !is_bert && !is_marian {
+        let what =
+            "has no `pupil` settings: this version reads the models that pupil wrote, BERTs and Marians";
         return Err(Error::content(&path, what));
     }
     let file = dir.join("model.safetensors");
@@ -124,7 +136,11 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     if is_bert {
         found = bert::normalise(found).map_err(|e| Error::content(&file, e))?;
     }
+    if is_marian {
+        marian::normalise(&mut found).map_err(|e| Error::content(&file, e))?;
+    }
     let settings = match config.get("pupil") {
+        None if is_marian => marian::settings(&config).map(Settings::Transformer),
         None => bert::settings(&config, &found).map(Settings::Bert),
         // A GPT's settings stand there without the name of the architecture.
         Some(own) => match own.get("architecture") {
@@ -153,6 +169,7 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
             let parts = |name: &str, shape: [usize; 2]| bert::parts("", name, shape);
             fill_renamed(&file, b.parameters_mut(), &mut found, parts)?;
         }
+        Network::Transformer(t) => fill_renamed(&file, t.parameters_mut(), &mut found, marian::parts)?,
         other => fill_own(&file, other, &mut found)?,
     }
     let mut rest: Vec<&String> = found.keys().collect();

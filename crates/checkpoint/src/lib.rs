@@ -8,6 +8,7 @@ pub mod atomic;
 mod bert;
 pub mod directory;
 pub mod huggingface;
+mod marian;
 pub mod state;
 mod tensors;
 

@@ -77,11 +77,14 @@ pub(crate) enum Debug {
         /// Of a BERT: the part of the sequence that each id is in, 0 or 1.
         #[arg(long, value_delimiter = ',')]
         kinds: Vec<u32>,
+        /// Of an encoder and decoder: what is read; --ids are then what the decoder reads.
+        #[arg(long, value_delimiter = ',')]
+        source: Vec<u32>,
     },
 }
 
 pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
-    let (model, ids, kinds) = match d {
+    let (model, ids, kinds, source) = match d {
         Debug::Ids { model } => {
             let tokenizer = crate::tokenizer::read(model)?;
             let texts: Vec<String> = serde_json::from_reader(std::io::stdin().lock())?;
@@ -92,7 +95,7 @@ pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
         Debug::Rewrite { model, out } => {
             return Ok(pupil_checkpoint::save(out, &model.network()?.1, &[], &[])?);
         }
-        Debug::Logits { model, ids, kinds } => (model, ids, kinds),
+        Debug::Logits { model, ids, kinds, source } => (model, ids, kinds, source),
     };
     anyhow::ensure!(!ids.is_empty(), "--ids is empty");
     let whole = 0..ids.len();
@@ -102,6 +105,13 @@ pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
         anyhow::ensure!(kinds.is_empty() || kinds.len() == ids.len(), "--kinds: one for each id, or none");
         batch.set_kinds(kinds);
         println!("{}", said(&bert, &batch, process::dtype(&model.dtype)?));
+        return Ok(());
+    }
+    if let Some(m) = network.encoder_decoder() {
+        let g = &mut Graph::inference(m.parameters(), process::dtype(&model.dtype)?);
+        let mut writer = m.begin(g, source);
+        let each: Vec<Vec<f32>> = ids.iter().map(|&id| writer.next(g, &[id]).to_vec()).collect();
+        println!("{}", serde_json::to_string(&each)?);
         return Ok(());
     }
     let m = model.opened(&dir, network)?;

@@ -255,7 +255,7 @@ impl Settings {
             Settings::RnnSearch(c) => {
                 // What a token that is read offers, and its gradient; what the decoder asked and got.
                 let gates = pupil_tensor::Cell::from(c.cell).gates() * c.hidden;
-                let attention = 4 * (4 * (c.keys + gates + c.width) + c.form.length);
+                let attention = 4 * (4 * (c.keys + gates + 2 * c.width) + c.form.length);
                 recurrent(c.width, c.hidden, 2, c.cell, c.vocab) + tokens * attention
             }
             Settings::Transformer(c) => c.activation_bytes(tokens, operand),

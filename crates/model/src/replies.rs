@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Model;
 
+/// Largest size in settings: a number beyond it in a file is a mistake, and products of sizes stay within 64 bits.
+pub(crate) const MOST: usize = 1 << 20;
+
+/// Most tokens of a sequence in settings.
+const LONGEST: usize = 1 << 15;
+
 /// The form of the pairs that an encoder and decoder learned from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form {
@@ -59,8 +65,10 @@ impl Form {
     /// If the length is zero or an id is not in the vocabulary.
     pub fn check(&self, vocab: usize) -> Result<(), String> {
         let Form { length, start, end, .. } = *self;
-        if length == 0 {
-            return Err("settings of an encoder and decoder: length is 0, it must be at least 1".into());
+        if !(1..=LONGEST).contains(&length) {
+            return Err(format!(
+                "settings of an encoder and decoder: length is {length}, it must be at least 1 and at most {LONGEST}"
+            ));
         }
         if start.max(end) as usize >= vocab {
             return Err(format!(

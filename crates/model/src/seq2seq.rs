@@ -7,7 +7,7 @@ use pupil_tensor::{CrossEntropy, Graph, Indices, Loss, ParameterId, Parameters, 
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Span};
-use crate::replies::{EncoderDecoder, Form, Writer};
+use crate::replies::{EncoderDecoder, Form, MOST, Writer};
 use crate::rnn::{Kind, Layer};
 use crate::{Model, initial};
 
@@ -140,8 +140,8 @@ impl Config {
     /// # Errors
     /// If something is zero, or an id is not in the vocabulary.
     pub fn check(&self) -> Result<(), String> {
-        if [self.vocab, self.width, self.hidden].contains(&0) {
-            return Err(format!("settings of a seq2seq: {self:?}: sizes are positive"));
+        if [self.vocab, self.width, self.hidden].iter().any(|s| !(1..=MOST).contains(s)) {
+            return Err(format!("settings of a seq2seq: {self:?}: sizes are positive and at most {MOST}"));
         }
         self.form.check(self.vocab)
     }

@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Span};
 use crate::cache::KvCache;
-use crate::replies::{Alignment, EncoderDecoder, Form, Writer};
+use crate::replies::{Alignment, EncoderDecoder, Form, MOST, Writer};
 use crate::{Model, initial};
 
 /// Added to the variance before its root.
 const EPS: f32 = 1e-5;
 
 /// Positions beyond the tokens of a sequence: its start and its end.
-const MARKS: usize = 2;
+pub const MARKS: usize = 2;
 
 /// The settings of a Transformer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -314,7 +314,7 @@ impl Transformer {
 }
 
 /// `sin(p / 10000^(2i/D))` for `i < ⌈D/2⌉`, then the cosines, of each position.
-fn sinusoids(positions: usize, width: usize) -> Vec<f32> {
+pub fn sinusoids(positions: usize, width: usize) -> Vec<f32> {
     let (mut all, sines) = (Vec::with_capacity(positions * width), width.div_ceil(2));
     for p in 0..positions {
         let angle = |i: usize| p as f64 / 10_000f64.powf(2.0 * i as f64 / width as f64);
@@ -433,8 +433,12 @@ impl Config {
     /// Names the settings.
     pub fn check(&self) -> Result<(), String> {
         let c = self;
-        if [c.vocab, c.encoder_layers, c.decoder_layers, c.width, c.heads, c.hidden].contains(&0) {
-            return Err(format!("settings of a Transformer: {c:?}: sizes are positive"));
+        let sizes = [c.vocab, c.width, c.heads, c.hidden];
+        let layers = [c.encoder_layers, c.decoder_layers];
+        if sizes.iter().any(|s| !(1..=MOST).contains(s)) || layers.iter().any(|l| !(1..=1024).contains(l)) {
+            return Err(format!(
+                "settings of a Transformer: {c:?}: sizes are positive and at most {MOST}, layers at most 1024"
+            ));
         }
         if !c.width.is_multiple_of(c.heads) || c.width / c.heads > 256 {
             return Err(format!(

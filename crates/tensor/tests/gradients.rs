@@ -213,7 +213,7 @@ fn a_decoder_with_additive_attention() {
 #[test]
 fn activations() {
     use Activation::*;
-    for kind in [Gelu, GeluTanh, Relu, Relu2, Silu, SwiGlu, GeGlu] {
+    for kind in [Gelu, GeluTanh, Relu, Relu2, Silu, Tanh, SwiGlu, GeGlu, Maxout] {
         check(&format!("{kind:?}"), &[[T, 6]], &|g, p| {
             let x = input(g, p[0]);
             g.activation(&x, kind)

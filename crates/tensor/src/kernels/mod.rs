@@ -21,6 +21,7 @@ pub mod level;
 mod math;
 pub mod matmul;
 pub mod matrix;
+pub mod maxout;
 pub mod newton_schulz;
 pub mod peak;
 pub mod pool;

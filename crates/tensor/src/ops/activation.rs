@@ -1,10 +1,11 @@
-//! Activations, element by element: GELU, ReLU, ReLU², SiLU, tanh, and the gated SwiGLU and GeGLU over `[T, 2F]` (gate, then values).
+//! Activations, element by element: GELU, ReLU, ReLU², SiLU, tanh, and those of pairs over `[T, 2F]`: the gated SwiGLU and GeGLU (gate, then
+//! values), and maxout.
 //!
 //! Forward saves the input (shared). GELU by erf equals `torch.nn.functional.gelu`; SwiGLU is `silu(gate) ∘ values`
 //! (Shazeer 2020).
 
 use crate::kernels::matrix::{DType, Element, bf16};
-use crate::kernels::{gelu, glu, relu, silu, tanh};
+use crate::kernels::{gelu, glu, maxout, relu, silu, tanh};
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::Tensor;
 
@@ -27,12 +28,14 @@ pub enum Activation {
     SwiGlu,
     /// `gelu_tanh(gate) ∘ values`.
     GeGlu,
+    /// The larger of column `i` and column `F + i`.
+    Maxout,
 }
 
 impl Activation {
-    /// Whether the input is gate and values side by side, twice as wide as the result.
-    pub fn is_gated(self) -> bool {
-        matches!(self, Activation::SwiGlu | Activation::GeGlu)
+    /// Whether the input is pairs, their halves side by side, twice as wide as the result.
+    pub fn is_paired(self) -> bool {
+        matches!(self, Activation::SwiGlu | Activation::GeGlu | Activation::Maxout)
     }
 }
 
@@ -46,10 +49,10 @@ impl Graph<'_> {
     /// Applies the activation to every element.
     ///
     /// # Panics
-    /// If the activation is gated and the columns are odd in number.
+    /// If the activation is of pairs and the columns are odd in number.
     pub fn activation(&mut self, x: &Tensor, kind: Activation) -> Tensor {
-        let cols = if kind.is_gated() {
-            assert!(x.cols().is_multiple_of(2), "{kind:?}: gate and values share {} columns", x.cols());
+        let cols = if kind.is_paired() {
+            assert!(x.cols().is_multiple_of(2), "{kind:?}: pairs in {} columns", x.cols());
             x.cols() / 2
         } else {
             x.cols()
@@ -73,6 +76,7 @@ fn forward<E: Element>(kind: Activation, x: &[E], width: usize, y: &mut [E]) {
         Activation::Tanh => tanh::forward(x, y),
         Activation::SwiGlu => glu::swiglu(x, width, y),
         Activation::GeGlu => glu::geglu(x, width, y),
+        Activation::Maxout => maxout::forward(x, width, y),
     }
 }
 
@@ -86,6 +90,7 @@ fn backward<E: Element>(kind: Activation, x: &[E], width: usize, dy: &[E], dx: &
         Activation::Tanh => tanh::backward(x, dy, dx),
         Activation::SwiGlu => glu::swiglu_backward(x, width, dy, dx),
         Activation::GeGlu => glu::geglu_backward(x, width, dy, dx),
+        Activation::Maxout => maxout::backward(x, width, dy, dx),
     }
 }
 
