@@ -1,7 +1,7 @@
 """Compares ids, segments, places and decoded texts of pupil's WordPiece with those of Hugging Face's tokenizers: on every character of
 Unicode, on random texts, and on the lines of text or JSON that are given, alone and in pairs.
 
-Run: python tools/check_wordpiece.py PROGRAM TOKENIZER.JSON [TEXTS…], PROGRAM being target/debug/examples/wordpiece, TEXTS files of UTF-8
+Run: python tools/check_wordpiece.py PROGRAM TOKENIZER.JSON [TEXTS…], PROGRAM being target/debug/examples/encode, TEXTS files of UTF-8
 text, or of JSON lines with a "text"
 """
 import json
@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import AddedToken, Tokenizer, normalizers
 
 # Characters that came into Unicode after the tables of Hugging Face's tokenizers were made: marks are no marks to it, and so on.
 YOUNGER = 693
@@ -85,6 +85,17 @@ def main(program, path, *files):
             json.dump(whole, file)
         wrong += differing(theirs, [program, other_path], pairs[:20000])
         print(f"{settings}: {len(wrong)} encoded differently")
+    # Added words, looked for in normalised text.
+    theirs = Tokenizer.from_file(path)
+    theirs.no_padding()
+    theirs.no_truncation()
+    theirs.encode_special_tokens = True
+    theirs.add_tokens(["Émile", "don't", AddedToken("AA", normalized=False), AddedToken("##s", single_word=True), AddedToken("é", rstrip=True, lstrip=True)])
+    theirs.save(other_path)
+    wrong += differing(theirs, [program, other_path], pairs + [("the Emile's ÉMILE  é AA aa", None)])
+    print(f"with added words: {len(wrong)} encoded differently")
+    for pair, ours, other in wrong[:2]:
+        print(f"{pair!r}\n  pupil      {ours}\n  tokenizers {other}")
     if wrong or len(found) > YOUNGER:
         sys.exit(1)
 

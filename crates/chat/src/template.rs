@@ -125,8 +125,8 @@ impl Template {
         let said =
             serde_json::to_string(&(tools, messages.iter().map(|m| &m.tool_calls).collect::<Vec<_>>()))
                 .map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-        if let Some((name, _)) = tokenizer.specials().iter().find(|(name, _)| said.contains(name.as_str())) {
-            return Err(TemplateError::Special(name.clone()));
+        if let Some(token) = tokenizer.specials().find(|t| said.contains(&t.content)) {
+            return Err(TemplateError::Special(token.content.clone()));
         }
         let marks = |(i, m): (usize, &Message)| {
             // Templates ask whether there are words beside a call.
@@ -144,8 +144,8 @@ impl Template {
                 return Err(TemplateError::Calls(i));
             }
             let behind = &whole[before.len()..];
-            let names = tokenizer.specials().iter();
-            let end = names.filter_map(|(name, _)| Some(behind.rfind(name.as_str())? + name.len())).max();
+            let names = tokenizer.specials().map(|t| &t.content);
+            let end = names.filter_map(|name| Some(behind.rfind(name.as_str())? + name.len())).max();
             calls.push(before.len()..before.len() + end.unwrap_or(behind.len()));
         }
         let mut out = Rendered::default();
@@ -198,10 +198,8 @@ fn mark(i: usize) -> String {
 /// Encodes what the template wrote: names of special tokens are those tokens. The first of them is learned if `learns_end`.
 fn structure(tokenizer: &Tokenizer, mut text: &str, mut learns_end: bool, out: &mut Rendered) {
     while !text.is_empty() {
-        let found = tokenizer
-            .specials()
-            .iter()
-            .filter_map(|(name, id)| text.find(name.as_str()).map(|at| (at, name, *id)));
+        let found =
+            tokenizer.specials().filter_map(|t| text.find(&t.content).map(|at| (at, &t.content, t.id)));
         let next = found.min_by_key(|(at, name, _)| (*at, std::cmp::Reverse(name.len())));
         let Some((at, name, id)) = next else {
             out.ids.extend(tokenizer.encode(text));

@@ -180,6 +180,58 @@ fn a_tokenizer_is_trained_shown_and_round_trips() {
     check(d, "tokenizer train text.txt --vocab 9 --out t.json", 2, &["--vocab 9"]);
     check(d, "tokenizer train text.txt --split words --out t.json", 2, &["llama3"]);
     check(d, "tokenizer report --tokenizer t.json -- text.txt", 0, &["bytes per token", "Latin", "two"]);
+    // Of every kind, side by side.
+    let kinds = [("wordpiece", "WordPiece"), ("words", "word level")];
+    for (kind, name) in kinds {
+        check(
+            d,
+            &format!("tokenizer train text.txt --kind {kind} --vocab 100 --out {kind}.json"),
+            0,
+            &["tokens"],
+        );
+        let ids = check(d, &format!("tokenizer encode --tokenizer {kind}.json text.txt"), 0, &[]).stdout;
+        let ids = String::from_utf8(ids).unwrap();
+        let shown: Vec<&str> = ids.split_whitespace().take(3).collect();
+        let said = format!("tokenizer decode --tokenizer {kind}.json {}", shown.join(" "));
+        check(d, &said, 0, &["one two three"]);
+        let words = ["bytes per token", name, "byte-level BPE", "language"];
+        check(d, &format!("tokenizer report --tokenizer t.json {kind}.json -- text.txt"), 0, &words);
+    }
+    let around = check(d, "tokenizer encode --around --tokenizer wordpiece.json text.txt", 0, &[]).stdout;
+    assert!(around.starts_with(b"2 ") && around.ends_with(b" 3\n"));
+    check(d, "tokenizer decode --tokenizer wordpiece.json 2 3", 0, &["[CLS] [SEP]"]);
+    assert_eq!(
+        check(d, "tokenizer decode --skip-specials --tokenizer wordpiece.json 2 3", 0, &[]).stdout,
+        b""
+    );
+    check(
+        d,
+        "tokenizer report --json --tokenizer t.json wordpiece.json -- text.txt",
+        0,
+        &["bytes_per_token", "scripts"],
+    );
+    check(d, "tokenizer train text.txt --kind letters --out t.json", 2, &["wordpiece"]);
+    std::fs::write(d.join("bad.json"), "{\"model\": {\"type\": \"Unigram\"}}").unwrap();
+    check(d, "tokenizer encode --tokenizer bad.json text.txt", 3, &["/model/type", "Unigram"]);
+}
+
+/// Killed while it writes (here by the limit on the size of a file), and where there is no room.
+#[cfg(unix)]
+#[test]
+fn t09_a_killed_training_leaves_the_old_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("text.txt"), "one two three four. ".repeat(200)).unwrap();
+    check(d, "tokenizer train text.txt --vocab 270 --out t.json", 0, &[]);
+    let old = std::fs::read(d.join("t.json")).unwrap();
+    let train =
+        format!("ulimit -f 1; exec {} tokenizer train text.txt --out t.json", env!("CARGO_BIN_EXE_pupil"));
+    let out = Command::new("sh").current_dir(d).arg("-c").arg(train).output().unwrap();
+    assert!(!out.status.success());
+    assert_eq!(std::fs::read(d.join("t.json")).unwrap(), old);
+    check(d, "tokenizer train text.txt --out nowhere/t.json", 4, &["nowhere"]);
+    std::fs::create_dir(d.join("folder")).unwrap();
+    check(d, "tokenizer train text.txt --out folder", 4, &["folder"]);
 }
 
 #[test]

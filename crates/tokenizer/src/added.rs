@@ -72,6 +72,8 @@ pub(crate) struct Added {
     plain: Option<Finder>,
     /// Finds those that are looked for in normalised text.
     normal: Option<Finder>,
+    /// What decoding makes each say: of those for normalised text what normalisation makes of them.
+    said: Vec<String>,
     /// Ids of the vocabulary proper and of the tokens after it.
     len: usize,
 }
@@ -140,15 +142,12 @@ impl Added {
             if (t.id as usize) < vocabulary && !is(t.id, &t.content) {
                 return wrong(format!("has id {}, which another token has in the vocabulary", t.id));
             }
-            if t.normalized {
-                let pattern = normalise(&t.content);
-                // What normalisation takes away whole can be nowhere.
-                if !pattern.is_empty() {
-                    normal.push((pattern, i));
-                }
-            } else {
-                plain.push((t.content.clone(), i));
+            let said = if t.normalized { normalise(&t.content) } else { t.content.clone() };
+            // What normalisation takes away whole can be nowhere.
+            if !said.is_empty() {
+                (if t.normalized { &mut normal } else { &mut plain }).push((said.clone(), i));
             }
+            made.said.push(said);
         }
         let finder = |patterns| Finder::new(patterns, &tokens).map_err(|e| format!("added tokens are {e}"));
         (made.plain, made.normal) = (finder(plain)?, finder(normal)?);
@@ -166,6 +165,11 @@ impl Added {
 
     pub(crate) fn get(&self, id: u32) -> Option<&AddedToken> {
         self.ids.get(&id).map(|&i| &self.tokens[i])
+    }
+
+    /// What decoding makes of a token.
+    pub(crate) fn said(&self, id: u32) -> Option<&str> {
+        self.ids.get(&id).map(|&i| self.said[i].as_str())
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<&AddedToken> {

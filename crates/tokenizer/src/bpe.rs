@@ -2,26 +2,28 @@
 //!
 //! Sennrich et al. 2016; Radford et al. 2019.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::Split;
+use crate::added::{Added, AddedToken, Part, Specials};
+use crate::memory::Memory;
+use crate::merge::{Merges, Pair};
+use crate::normal::{Places, nfc};
+use crate::template::{Template, Token};
 
-/// A vocabulary with its merges and special tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tokenizer {
-    /// The bytes of each id; of a special token the bytes of its name.
+/// A vocabulary of byte strings with its merges and added tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bpe {
+    /// The bytes of each id of the vocabulary proper; of a special token the bytes of its name.
     tokens: Vec<Vec<u8>>,
-    /// Pairs of ids in order of rank.
-    merges: Vec<(u32, u32)>,
-    /// Rank and result of each merge.
-    ranks: FxHashMap<(u32, u32), (u32, u32)>,
+    merges: Merges,
     /// The id of each byte.
     bytes: Vec<u32>,
-    specials: Vec<(String, u32)>,
+    pub(crate) added: Added,
+    pub(crate) template: Option<Template>,
     split: Split,
     variant: Variant,
     /// The id of each token's bytes, for [`Variant::ignore_merges`].
@@ -37,65 +39,51 @@ pub struct Variant {
     pub normalise: bool,
 }
 
-impl Tokenizer {
-    /// Puts a tokenizer together from the bytes of its tokens, its merges in order of rank, and its special tokens.
+impl Bpe {
+    /// Puts a tokenizer together from the bytes of its tokens, its merges in order of rank, and its added tokens, which are among those
+    /// or have the ids after them.
     ///
     /// # Errors
-    /// Says which byte has no token, which merge has no result, or which special id is out of range.
+    /// Says which byte has no token, which merge has no result or is there twice, or which id cannot be.
     pub fn new(
         tokens: Vec<Vec<u8>>,
         merges: Vec<(u32, u32)>,
-        specials: Vec<(String, u32)>,
-    ) -> Result<Tokenizer, String> {
-        let special = |id: u32| specials.iter().any(|s| s.1 == id);
-        let mut ids = FxHashMap::default();
-        for (id, t) in tokens.iter().enumerate().filter(|(i, _)| !special(*i as u32)) {
-            if ids.insert(t.as_slice(), id as u32).is_some() {
-                return Err(format!("two ids have the bytes {:?}", String::from_utf8_lossy(t)));
+        added: Vec<AddedToken>,
+        variant: Variant,
+    ) -> Result<Bpe, String> {
+        let normalise = |text: &str| if variant.normalise { text.nfc().collect() } else { text.to_owned() };
+        let is = |id: u32, name: &str| tokens[id as usize] == name.as_bytes();
+        let added = Added::new(added, tokens.len(), is, normalise)?;
+        let mut ids: FxHashMap<&[u8], u32> = FxHashMap::default();
+        for (id, t) in (0..).zip(&tokens).filter(|(id, _)| !added.is_special(*id)) {
+            if let Some(other) = ids.insert(t.as_slice(), id) {
+                return Err(format!("ids {other} and {id} have the bytes {:?}", String::from_utf8_lossy(t)));
             }
         }
         let bytes: Result<Vec<u32>, String> = (0..=255u8)
             .map(|b| ids.get([b].as_slice()).copied().ok_or_else(|| format!("byte {b} has no token")))
             .collect();
-        let mut ranks = FxHashMap::default();
-        for (rank, &(a, b)) in merges.iter().enumerate() {
-            let part = |id: u32| {
-                tokens.get(id as usize).ok_or_else(|| format!("merge {rank}: id {id} does not exist"))
-            };
+        let result = |a: u32, b: u32| {
+            let part = |id: u32| tokens.get(id as usize).ok_or_else(|| format!("id {id} does not exist"));
             let whole = [part(a)?.as_slice(), part(b)?.as_slice()].concat();
-            let id = *ids.get(whole.as_slice()).ok_or_else(|| {
-                format!("merge {rank}: its result {:?} is no token", String::from_utf8_lossy(&whole))
-            })?;
-            ranks.entry((a, b)).or_insert((rank as u32, id));
-        }
-        if let Some((name, id)) = specials.iter().find(|s| s.1 as usize >= tokens.len()) {
-            return Err(format!("special token {name} has id {id}, the vocabulary {} ids", tokens.len()));
-        }
-        Ok(Tokenizer {
-            bytes: bytes?,
-            merges,
-            ranks,
-            specials,
-            tokens,
-            split: Split::default(),
-            variant: Variant::default(),
-            whole: FxHashMap::default(),
-        })
+            let id = ids.get(whole.as_slice()).copied();
+            id.map(Some)
+                .ok_or_else(|| format!("its result {:?} is no token", String::from_utf8_lossy(&whole)))
+        };
+        let merges = Merges::new(merges, result)?;
+        let whole = if variant.ignore_merges {
+            ids.iter().map(|(bytes, id)| (bytes.to_vec(), *id)).collect()
+        } else {
+            FxHashMap::default()
+        };
+        let (bytes, split) = (bytes?, Split::default());
+        Ok(Bpe { tokens, merges, bytes, added, template: None, split, variant, whole })
     }
 
     /// The same tokenizer with another way to cut text into words.
     #[must_use]
-    pub fn with_split(self, split: Split) -> Tokenizer {
-        Tokenizer { split, ..self }
-    }
-
-    /// The same tokenizer as another family uses it.
-    #[must_use]
-    pub fn with_variant(self, variant: Variant) -> Tokenizer {
-        let ordinary =
-            (0u32..).zip(&self.tokens).filter(|(id, _)| variant.ignore_merges && !self.is_special(*id));
-        let whole = ordinary.map(|(id, t)| (t.clone(), id)).collect();
-        Tokenizer { variant, whole, ..self }
+    pub fn with_split(self, split: Split) -> Bpe {
+        Bpe { split, ..self }
     }
 
     /// What it does beyond plain byte-level BPE.
@@ -110,79 +98,116 @@ impl Tokenizer {
 
     /// Number of ids.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.added.len()
     }
 
     /// Whether there is no id at all.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len() == 0
     }
 
     /// The bytes of an id; `None` if there is no such id.
     pub fn bytes(&self, id: u32) -> Option<&[u8]> {
-        self.tokens.get(id as usize).map(Vec::as_slice)
+        match self.added.get(id) {
+            Some(t) => Some(t.content.as_bytes()),
+            None => self.tokens.get(id as usize).map(Vec::as_slice),
+        }
+    }
+
+    /// Ids of the vocabulary proper: added tokens may have more after them.
+    pub(crate) fn vocabulary(&self) -> u32 {
+        self.tokens.len() as u32
     }
 
     /// Merges in order of rank.
-    pub fn merges(&self) -> &[(u32, u32)] {
-        &self.merges
+    pub fn merges(&self) -> &[Pair] {
+        self.merges.list()
     }
 
-    /// Special tokens by name.
-    pub fn specials(&self) -> &[(String, u32)] {
-        &self.specials
-    }
-
-    /// The id of a special token.
-    pub fn special(&self, name: &str) -> Option<u32> {
-        self.specials.iter().find(|s| s.0 == name).map(|s| s.1)
-    }
-
-    /// Whether an id is special.
-    pub fn is_special(&self, id: u32) -> bool {
-        self.specials.iter().any(|s| s.1 == id)
-    }
-
-    /// The ids of a text; never a special one, whatever the text says.
-    ///
-    /// ```
-    /// let tokenizer = pupil_tokenizer::train(["low lower lowest"; 4], 260, &["<|endoftext|>"]);
-    /// let ids = tokenizer.encode("lowest <|endoftext|>");
-    /// assert!(ids.iter().all(|&id| !tokenizer.is_special(id)));
-    /// assert_eq!(tokenizer.decode(&ids), "lowest <|endoftext|>");
-    /// ```
-    pub fn encode(&self, text: &str) -> Vec<u32> {
-        let mut ids = Vec::new();
-        Encoder::new(self).encode(text, &mut ids);
-        ids
-    }
-
-    /// The ids of many texts, on several threads.
-    pub fn encode_all(&self, texts: &[&str], threads: usize) -> Vec<Vec<u32>> {
-        let mut all = vec![Vec::new(); texts.len()];
-        // Small batches, taken in turn, because texts differ in length.
-        let batches = std::sync::Mutex::new(texts.chunks(BATCH).zip(all.chunks_mut(BATCH)));
-        std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, texts.len().div_ceil(BATCH).max(1)) {
-                scope.spawn(|| {
-                    let mut encoder = Encoder::new(self);
-                    loop {
-                        let next = batches.lock().unwrap_or_else(|e| e.into_inner()).next();
-                        let Some((texts, all)) = next else { return };
-                        texts.iter().zip(all).for_each(|(t, ids)| encoder.encode(t, ids));
+    /// Appends the ids of a text.
+    pub(crate) fn encode_with(
+        &self,
+        text: &str,
+        specials: Specials,
+        memory: &mut Memory,
+        ids: &mut Vec<u32>,
+    ) {
+        ids.reserve(text.len() / 4);
+        for part in self.added.plain(text, specials) {
+            match part {
+                Part::Token(id, _) => ids.push(id),
+                Part::Text(range) => {
+                    let normal = self.normalised(&text[range]);
+                    for part in self.added.normal(&normal, specials) {
+                        match part {
+                            Part::Token(id, _) => ids.push(id),
+                            Part::Text(range) => self.words(&normal[range], memory, ids),
+                        }
                     }
-                });
+                }
             }
-        });
-        all
+        }
     }
 
-    /// The text of some ids: special ones give nothing, bytes that are not UTF-8 the replacement character.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        let mut decoder = Decoder::new(self);
-        let mut text: String = ids.iter().map(|&id| decoder.push(id)).collect();
-        text.push_str(&decoder.finish());
-        text
+    /// The ids of a text with the bytes that they stand for, whole characters each.
+    pub(crate) fn tokens(&self, text: &str, specials: Specials) -> Vec<Token> {
+        let (mut out, mut ids, mut memory) = (Vec::new(), Vec::new(), Memory::default());
+        for part in self.added.plain(text, specials) {
+            let range = match part {
+                Part::Text(range) => range,
+                Part::Token(id, range) => {
+                    out.push((id, range));
+                    continue;
+                }
+            };
+            let at = range.start;
+            let normal = self.normalised(&text[range.clone()]);
+            let places = match normal {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(_) => Some(Places::new(&nfc(&text[range]))),
+            };
+            let place = |begin: usize, end: usize| {
+                let (mut begin, mut end) = (begin, end);
+                while !normal.is_char_boundary(begin) {
+                    begin -= 1;
+                }
+                while !normal.is_char_boundary(end) {
+                    end += 1;
+                }
+                let r = places.as_ref().map_or(begin..end, |p| p.range(begin..end));
+                r.start + at..r.end + at
+            };
+            for part in self.added.normal(&normal, specials) {
+                match part {
+                    Part::Token(id, range) => out.push((id, place(range.start, range.end))),
+                    Part::Text(range) => {
+                        ids.clear();
+                        self.words(&normal[range.clone()], &mut memory, &mut ids);
+                        let mut begin = range.start;
+                        for &id in &ids {
+                            let end = begin + self.tokens[id as usize].len();
+                            out.push((id, place(begin, end)));
+                            begin = end;
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn normalised<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.variant.normalise && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+            text.nfc().collect::<String>().into()
+        } else {
+            text.into()
+        }
+    }
+
+    fn words(&self, text: &str, memory: &mut Memory, ids: &mut Vec<u32>) {
+        for word in self.split.words(text).map(str::as_bytes) {
+            memory.word(word, ids, |ids| self.word(word, ids));
+        }
     }
 
     fn word(&self, word: &[u8], ids: &mut Vec<u32>) {
@@ -192,169 +217,14 @@ impl Tokenizer {
         }
         let begin = ids.len();
         ids.extend(word.iter().map(|&b| self.bytes[b as usize]));
-        if word.len() <= SHORT { self.merge_short(ids, begin) } else { self.merge_long(ids, begin) }
-    }
-
-    /// Repeats the best merge by looking at all pairs: best for words of a few bytes.
-    fn merge_short(&self, ids: &mut Vec<u32>, begin: usize) {
-        loop {
-            let pairs = ids[begin..].windows(2).enumerate();
-            let found =
-                pairs.filter_map(|(i, p)| self.ranks.get(&(p[0], p[1])).map(|&(rank, id)| (rank, i, id)));
-            let Some((_, i, id)) = found.min() else { return };
-            ids[begin + i] = id;
-            ids.remove(begin + i + 1);
-        }
-    }
-
-    /// The same with a queue of pairs and a linked list: n log n for words of any length.
-    fn merge_long(&self, ids: &mut Vec<u32>, begin: usize) {
-        const NONE: usize = usize::MAX;
-        let mut symbols = ids.split_off(begin);
-        let n = symbols.len();
-        let mut previous: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
-        let mut next: Vec<usize> = (1..=n).map(|i| if i < n { i } else { NONE }).collect();
-        let mut live = vec![true; n];
-        let mut queue = BinaryHeap::new();
-        let offer = |queue: &mut BinaryHeap<_>, symbols: &[u32], i: usize, j: usize| {
-            if let Some(&(rank, id)) = self.ranks.get(&(symbols[i], symbols[j])) {
-                queue.push(Reverse((rank, i, symbols[i], symbols[j], id)));
-            }
-        };
-        (1..n).for_each(|j| offer(&mut queue, &symbols, j - 1, j));
-        while let Some(Reverse((_, i, left, right, id))) = queue.pop() {
-            let j = next[i];
-            if !live[i] || j == NONE || symbols[i] != left || symbols[j] != right {
-                continue;
-            }
-            symbols[i] = id;
-            live[j] = false;
-            next[i] = next[j];
-            if next[i] != NONE {
-                previous[next[i]] = i;
-                offer(&mut queue, &symbols, i, next[i]);
-            }
-            if previous[i] != NONE {
-                offer(&mut queue, &symbols, previous[i], i);
-            }
-        }
-        ids.extend(symbols.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| *s));
-    }
-}
-
-/// Texts that a thread takes at a time.
-const BATCH: usize = 32;
-
-/// Words up to this length are merged by looking at all pairs.
-const SHORT: usize = 24;
-
-/// Words that an encoder remembers at most.
-const REMEMBERED: usize = 1 << 17;
-
-/// Encodes many texts with one tokenizer, remembering words.
-pub struct Encoder<'a> {
-    tokenizer: &'a Tokenizer,
-    /// Of each word where its ids lie, and how many there are.
-    known: FxHashMap<Key, (u32, u32)>,
-    ids: Vec<u32>,
-}
-
-/// A word of up to 15 bytes with its length, as a number: no memory to follow, nothing to compare byte by byte.
-type Key = u128;
-
-fn key(word: &[u8]) -> Option<Key> {
-    if word.len() > 15 {
-        return None;
-    }
-    let mut bytes = [0; 16];
-    bytes[..word.len()].copy_from_slice(word);
-    bytes[15] = word.len() as u8;
-    Some(u128::from_le_bytes(bytes))
-}
-
-impl<'a> Encoder<'a> {
-    /// An encoder that remembers nothing yet.
-    pub fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
-        Encoder { tokenizer, known: FxHashMap::default(), ids: Vec::new() }
-    }
-
-    /// Appends the ids of a text.
-    pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
-        if self.tokenizer.variant.normalise && is_nfc_quick(text.chars()) != IsNormalized::Yes {
-            self.words(&text.nfc().collect::<String>(), ids);
-        } else {
-            self.words(text, ids);
-        }
-    }
-
-    fn words(&mut self, text: &str, ids: &mut Vec<u32>) {
-        ids.reserve(text.len() / 4);
-        for word in self.tokenizer.split.words(text).map(str::as_bytes) {
-            let key = key(word);
-            if let Some((begin, n)) = key.and_then(|k| self.known.get(&k)) {
-                ids.extend_from_slice(&self.ids[*begin as usize..(begin + n) as usize]);
-                continue;
-            }
-            let begin = ids.len();
-            self.tokenizer.word(word, ids);
-            if let Some(key) = key
-                && self.known.len() < REMEMBERED
-            {
-                let made = &ids[begin..];
-                self.known.insert(key, (self.ids.len() as u32, made.len() as u32));
-                self.ids.extend_from_slice(made);
-            }
-        }
-    }
-}
-
-/// Decodes ids as they come: an incomplete character is held back until its last byte is there.
-pub struct Decoder<'a> {
-    tokenizer: &'a Tokenizer,
-    held: Vec<u8>,
-}
-
-impl<'a> Decoder<'a> {
-    /// A decoder that holds nothing.
-    pub fn new(tokenizer: &'a Tokenizer) -> Decoder<'a> {
-        Decoder { tokenizer, held: Vec::new() }
-    }
-
-    /// The text that this id completes; special and unknown ids give nothing.
-    pub fn push(&mut self, id: u32) -> String {
-        if !self.tokenizer.is_special(id) {
-            self.held.extend_from_slice(self.tokenizer.bytes(id).unwrap_or_default());
-        }
-        let mut text = String::new();
-        loop {
-            match std::str::from_utf8(&self.held) {
-                Ok(s) => {
-                    text.push_str(s);
-                    self.held.clear();
-                    return text;
-                }
-                Err(e) => {
-                    let (good, bad) = (e.valid_up_to(), e.error_len());
-                    text.push_str(&String::from_utf8_lossy(&self.held[..good]));
-                    self.held.drain(..good);
-                    let Some(bad) = bad else { return text };
-                    text.push('\u{fffd}');
-                    self.held.drain(..bad);
-                }
-            }
-        }
-    }
-
-    /// What is still held, as replacement characters.
-    pub fn finish(&mut self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.held)).into_owned()
+        self.merges.apply(ids, begin);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train;
+    use crate::{Decoder, Tokenizer, train};
 
     fn sample() -> Tokenizer {
         let text = "the cat sat on the mat, the hat; 你好世界 你好 don't 123 aaaaaaaa bbbb";
@@ -372,39 +242,18 @@ mod tests {
     }
 
     #[test]
-    fn long_and_short_words_are_merged_alike() {
-        let t = sample();
-        let mut state = 7u32;
-        for n in 0..200 {
-            let word: Vec<u8> = (0..n)
-                .map(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    b"abthe "[(state >> 24) as usize % 6]
-                })
-                .collect();
-            let (mut a, mut b) = (vec![], vec![]);
-            for ids in [&mut a, &mut b] {
-                ids.extend(word.iter().map(|&c| t.bytes[c as usize]));
-            }
-            t.merge_short(&mut a, 0);
-            t.merge_long(&mut b, 0);
-            assert_eq!(a, b, "{:?}", String::from_utf8_lossy(&word));
-        }
-    }
-
-    #[test]
     fn families_differ_in_whole_words_and_normal_forms() {
         // Merges that cannot reach their own token "abc": b and c join first.
         let bytes = (0..=255u8).map(|b| vec![b]);
         let tokens: Vec<Vec<u8>> = bytes.chain([b"bc".to_vec(), b"ab".to_vec(), b"abc".to_vec()]).collect();
         let pair = |a: u8, b: u8| (u32::from(a), u32::from(b));
-        let t =
-            Tokenizer::new(tokens, vec![pair(b'b', b'c'), pair(b'a', b'b'), (257, u32::from(b'c'))], vec![])
-                .unwrap();
-        assert_eq!(t.encode("abc"), [u32::from(b'a'), 256]);
-        let whole = t.clone().with_variant(Variant { ignore_merges: true, normalise: false });
+        let merges = vec![pair(b'b', b'c'), pair(b'a', b'b'), (257, u32::from(b'c'))];
+        let new =
+            |variant| Tokenizer::from(Bpe::new(tokens.clone(), merges.clone(), vec![], variant).unwrap());
+        assert_eq!(new(Variant::default()).encode("abc"), [u32::from(b'a'), 256]);
+        let whole = new(Variant { ignore_merges: true, normalise: false });
         assert_eq!(whole.encode("abc abc"), [258, 32, 97, 256]);
-        let normal = t.with_variant(Variant { ignore_merges: false, normalise: true });
+        let normal = new(Variant { ignore_merges: false, normalise: true });
         assert_eq!(normal.decode(&normal.encode("e\u{301}")), "é");
     }
 
@@ -420,29 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn a_megabyte_without_a_break_is_no_trouble() {
-        let mut state = 1u32;
-        let mut letter = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            char::from(b'a' + (state >> 24) as u8 % 26)
-        };
-        let random: String = (0..1 << 20).map(|_| letter()).collect();
-        let pieces = ["a", "_", "一", " ", "\u{301}", "\n", "'"].map(|c| c.repeat((1 << 20) / c.len()));
-        for text in pieces.iter().chain([&random]) {
-            for split in [Split::Gpt2, Split::O200k] {
-                let t = sample().with_split(split);
-                let ids = t.encode(text);
-                let bytes: Vec<u8> = ids.iter().flat_map(|&id| t.bytes(id).unwrap().to_vec()).collect();
-                assert!(bytes == text.as_bytes(), "{split:?} {:?}", &text[..8]);
-            }
-        }
-    }
-
-    #[test]
     fn a_character_in_pieces_is_held_back() {
         let t = sample();
         let mut d = Decoder::new(&t);
-        let bytes: Vec<u32> = "é🙂".bytes().map(|b| t.bytes[b as usize]).collect();
+        let bytes: Vec<u32> = "é🙂".bytes().map(u32::from).collect();
         let parts: Vec<String> = bytes.iter().map(|&id| d.push(id)).collect();
         assert_eq!(parts, ["", "é", "", "", "", "🙂"]);
         assert_eq!(d.push(bytes[0]) + &d.finish(), "\u{fffd}");

@@ -1,6 +1,8 @@
 //! Normal forms of text, character by character, each with the bytes of the original that it stands for.
 
-use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
+use std::ops::Range;
+
+use unicode_normalization::char::{canonical_combining_class, compose, decompose_canonical};
 use unicode_properties::{GeneralCategory as G, UnicodeGeneralCategory as _};
 
 /// A character of normalised text, and where in the original it comes from.
@@ -11,6 +13,56 @@ pub(crate) struct Aligned {
     pub(crate) begin: usize,
     /// The byte after it.
     pub(crate) end: usize,
+}
+
+/// Where in the original each byte of a normalised text comes from.
+pub(crate) struct Places {
+    /// Of each byte its character's place, and the end.
+    bytes: Vec<(usize, usize)>,
+}
+
+impl Places {
+    pub(crate) fn new(chars: &[Aligned]) -> Places {
+        let of = |a: &Aligned| std::iter::repeat_n((a.begin, a.end), a.c.len_utf8());
+        Places { bytes: chars.iter().flat_map(of).collect() }
+    }
+
+    /// The place of some bytes, not none.
+    pub(crate) fn range(&self, bytes: Range<usize>) -> Range<usize> {
+        let end = |i: usize| self.bytes.get(i).map_or(0, |b| b.1);
+        self.bytes.get(bytes.start).map_or(0, |b| b.0)..end(bytes.end.saturating_sub(1))
+    }
+}
+
+/// Unicode's normal form C, in which a letter that was joined with its accents keeps the place that it had without them, as in Hugging
+/// Face's tokenizers.
+pub(crate) fn nfc(text: &str) -> Vec<Aligned> {
+    let mut all: Vec<(u8, Aligned)> = Vec::with_capacity(text.len());
+    for (begin, c) in text.char_indices() {
+        let end = begin + c.len_utf8();
+        decompose_canonical(c, |c| all.push((canonical_combining_class(c), Aligned { c, begin, end })));
+    }
+    for marks in all.split_mut(|a| a.0 == 0).filter(|m| m.len() > 1) {
+        // Marks that change places leave their places in the original where they are.
+        let places: Vec<(usize, usize)> = marks.iter().map(|(_, a)| (a.begin, a.end)).collect();
+        marks.sort_by_key(|a| a.0);
+        marks.iter_mut().zip(places).for_each(|((_, a), place)| (a.begin, a.end) = place);
+    }
+    let mut out: Vec<Aligned> = Vec::with_capacity(all.len());
+    // The last character that takes accents, and the class of what stands after it.
+    let (mut base, mut last): (Option<usize>, Option<u8>) = (None, None);
+    for (class, a) in all {
+        if let Some(b) = base
+            && last.is_none_or(|l| l < class)
+            && let Some(c) = compose(out[b].c, a.c)
+        {
+            out[b].c = c;
+            continue;
+        }
+        (base, last) = if class == 0 { (Some(out.len()), None) } else { (base, Some(class)) };
+        out.push(a);
+    }
+    out
 }
 
 /// What BERT does to text before it is cut into words.
@@ -159,7 +211,34 @@ fn is_chinese(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use unicode_normalization::UnicodeNormalization;
+
     use super::*;
+
+    #[test]
+    fn the_normal_form_is_unicodes() {
+        let alphabet: Vec<char> =
+            "aeê\u{301}\u{302}\u{323}\u{307}\u{327}각ᄀ\u{1161}\u{11a8}가क\u{93c}\u{958}Å 你"
+                .chars()
+                .collect();
+        let mut state = 1u64;
+        for _ in 0..20_000 {
+            let mut random = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize
+            };
+            let text: String = (0..random() % 9).map(|_| alphabet[random() % alphabet.len()]).collect();
+            let made = nfc(&text);
+            assert_eq!(
+                made.iter().map(|a| a.c).collect::<String>(),
+                text.nfc().collect::<String>(),
+                "{text:?}"
+            );
+            assert!(made.iter().all(|a| text.is_char_boundary(a.begin) && text.is_char_boundary(a.end)));
+        }
+        let places = Places::new(&nfc("xe\u{301}y"));
+        assert_eq!([places.range(0..1), places.range(1..3), places.range(3..4)], [0..1, 1..2, 4..5]);
+    }
 
     fn check(normalizer: BertNormalizer, text: &str, expected: &str) {
         let mut out = Vec::new();

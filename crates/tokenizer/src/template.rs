@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::added::Added;
+
 /// A text or a pair as a model takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoding {
@@ -20,6 +22,9 @@ impl Encoding {
         self.offsets.push(offsets);
     }
 }
+
+/// An id and the bytes of the text that it stands for.
+pub type Token = (u32, Range<usize>);
 
 /// One part of a template, with its segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +58,6 @@ impl Template {
         Template { pair: single.iter().cloned().chain(second).collect(), single }
     }
 
-    /// Nothing: one text, or two in segments 0 and 1.
-    pub(crate) fn bare() -> Template {
-        Template { single: vec![Part::First(0)], pair: vec![Part::First(0), Part::Second(1)] }
-    }
-
     /// Names of the special tokens in it.
     pub(crate) fn specials(&self) -> impl Iterator<Item = &str> {
         self.single.iter().chain(&self.pair).filter_map(|p| match p {
@@ -66,18 +66,26 @@ impl Template {
         })
     }
 
-    /// Joins what two texts gave; `id` knows the special tokens.
-    pub(crate) fn join(
-        &self,
-        first: &[(u32, Range<usize>)],
-        second: Option<&[(u32, Range<usize>)]>,
-        id: impl Fn(&str) -> Option<u32>,
+    /// Joins what one text or two gave; without a template they stand alone, in segments 0 and 1.
+    pub(crate) fn around(
+        template: Option<&Template>,
+        first: &[Token],
+        second: Option<&[Token]>,
+        added: &Added,
     ) -> Encoding {
+        let bare;
+        let template = match template {
+            Some(t) => t,
+            None => {
+                bare = Template { single: vec![Part::First(0)], pair: vec![Part::First(0), Part::Second(1)] };
+                &bare
+            }
+        };
         let mut made = Encoding::default();
-        for part in if second.is_some() { &self.pair } else { &self.single } {
+        for part in if second.is_some() { &template.pair } else { &template.single } {
             let (tokens, kind) = match part {
                 Part::Special(name, kind) => {
-                    id(name).into_iter().for_each(|id| made.push(id, *kind, 0..0));
+                    added.named(name).into_iter().for_each(|t| made.push(t.id, *kind, 0..0));
                     continue;
                 }
                 Part::First(kind) => (first, *kind),

@@ -8,7 +8,8 @@ use std::collections::BinaryHeap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{Split, Tokenizer};
+use crate::added::AddedToken;
+use crate::{Bpe, Split, Tokenizer, Variant};
 
 /// Pairs of ids.
 type Pair = (u32, u32);
@@ -42,12 +43,13 @@ impl Training<'_> {
         words.retain(|w| w.0.len() > 1);
         let words: Vec<(&[u8], u64)> = words.into_iter().map(|(w, n)| (w.as_bytes(), n)).collect();
         let merged = self.size.saturating_sub(self.specials.len());
-        let (mut tokens, merges) = Merger::new(&words).run(merged);
+        let (tokens, merges) = Merger::new(&words).run(merged);
         let first = tokens.len() as u32;
-        tokens.extend(self.specials.iter().map(|s| s.as_bytes().to_vec()));
-        let specials = self.specials.iter().zip(first..).map(|(s, id)| ((*s).to_owned(), id)).collect();
-        let made = Tokenizer::new(tokens, merges, specials).map(|t| t.with_split(self.split));
-        made.expect("training makes every byte and every merge a token")
+        let added = self.specials.iter().zip(first..).map(|(s, id)| AddedToken::special(*s, id)).collect();
+        let made = Bpe::new(tokens, merges, added, Variant::default());
+        let made =
+            made.expect("training makes every byte and every merge a token, and special tokens differ");
+        made.with_split(self.split).into()
     }
 }
 
@@ -115,7 +117,7 @@ impl Pairing {
 pub(crate) struct Merger {
     symbols: Vec<u32>,
     /// First symbol, number of symbols, how often the word occurs.
-    words: Vec<(usize, u32, u64)>,
+    words: Vec<(usize, usize, u64)>,
     tokens: Vec<Vec<u8>>,
     pairs: FxHashMap<Pair, Pairing>,
     /// Counts as they were when offered. Only the newest token's pairs can grow, so a count here is never too small.
@@ -135,7 +137,7 @@ impl Merger {
         let mut table: Vec<Pairing> = Vec::new();
         table.resize_with(1 << 16, Pairing::default);
         for (i, (word, n)) in list.iter().enumerate() {
-            m.words.push((m.symbols.len(), word.len() as u32, *n));
+            m.words.push((m.symbols.len(), word.len(), *n));
             m.symbols.extend(word.iter().map(|&b| u32::from(b)));
             for p in word.windows(2) {
                 table[usize::from(p[0]) << 8 | usize::from(p[1])].add(*n, i as u32);
@@ -159,7 +161,7 @@ impl Merger {
             queue: BinaryHeap::new(),
         };
         for (i, (word, n)) in list.iter().enumerate() {
-            m.words.push((m.symbols.len(), word.len() as u32, *n));
+            m.words.push((m.symbols.len(), word.len(), *n));
             m.symbols.extend_from_slice(word);
             for p in word.windows(2) {
                 m.pairs.entry((p[0], p[1])).or_default().add(*n, i as u32);
@@ -201,7 +203,7 @@ impl Merger {
         let mut made: FxHashMap<Pair, Pairing> = FxHashMap::default();
         for place in places {
             let (begin, len, n) = self.words[place as usize];
-            let word = &mut self.symbols[begin..begin + len as usize];
+            let word = &mut self.symbols[begin..begin + len];
             let (mut from, mut to) = (0, 0);
             let lose = |pairs: &mut FxHashMap<Pair, Pairing>, p: Pair| {
                 if let Some(pairing) = pairs.get_mut(&p) {
@@ -235,7 +237,7 @@ impl Merger {
                 from += 2;
                 to += 1;
             }
-            self.words[place as usize].1 = to as u32;
+            self.words[place as usize].1 = to;
         }
         for (p, pairing) in made {
             if pairing.count > 1 {

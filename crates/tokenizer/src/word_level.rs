@@ -6,6 +6,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value, json};
 
+use crate::template::Token;
+
 /// Characters that Keras takes for blanks unless told otherwise.
 pub const FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
 
@@ -100,10 +102,45 @@ impl WordLevel {
         self.settings.words(text).iter().filter_map(|w| known(w).or(unknown)).collect()
     }
 
+    /// The indices of a text with the bytes that they stand for.
+    pub(crate) fn tokens(&self, text: &str) -> Vec<Token> {
+        let Settings { lower, filters, unknown, .. } = &self.settings;
+        let lowered = if *lower { text.to_lowercase() } else { text.to_owned() };
+        // Of each byte of the text in small letters where its character begins and ends. A letter is as long, whatever stands beside it.
+        let small = |c: char| if *lower { c.to_lowercase().map(char::len_utf8).sum() } else { c.len_utf8() };
+        let place = |(i, c): (usize, char)| std::iter::repeat_n((i, i + c.len_utf8()), small(c));
+        let places: Vec<(usize, usize)> = text.char_indices().flat_map(place).collect();
+        let unknown = unknown.as_ref().map(|_| 1);
+        let mut out = Vec::new();
+        let mut at = 0;
+        for word in lowered.split_inclusive(|c| c == ' ' || filters.contains(c)) {
+            let bare = word.strip_suffix(|c| c == ' ' || filters.contains(c)).unwrap_or(word);
+            let known = self.index.get(bare).copied().filter(|i| (*i as usize) < self.len());
+            if let Some(id) = known.or(unknown).filter(|_| !bare.is_empty()) {
+                out.push((id, places[at].0..places[at + bare.len() - 1].1));
+            }
+            at += word.len();
+        }
+        out
+    }
+
+    /// The word of an index; none of padding and of unknown indices.
+    pub fn word(&self, id: u32) -> Option<&str> {
+        let place = (id as usize).checked_sub(1)?;
+        self.words.get(place).map(String::as_str)
+    }
+
+    /// Appends what an index says, if it is the first that says anything or after others.
+    pub(crate) fn say(&self, id: u32, first: bool, out: &mut Vec<u8>) {
+        if let Some(word) = self.word(id) {
+            out.extend_from_slice(if first { b"" } else { b" " });
+            out.extend_from_slice(word.as_bytes());
+        }
+    }
+
     /// The words of some indices, with blanks between them; padding and unknown indices give nothing.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let word = |id: &u32| (*id as usize).checked_sub(1).and_then(|i| self.words.get(i));
-        ids.iter().filter_map(word).map(String::as_str).collect::<Vec<_>>().join(" ")
+        ids.iter().filter_map(|&id| self.word(id)).collect::<Vec<_>>().join(" ")
     }
 
     /// The JSON that Keras' `tokenizer_from_json` reads.

@@ -6,13 +6,12 @@
 
 mod train;
 
-use std::ops::Range;
-
 use rustc_hash::FxHashMap;
 
 use crate::added::{Added, AddedToken, Part, Specials};
+use crate::memory::Memory;
 use crate::normal::{Aligned, BertNormalizer, is_punctuation};
-use crate::template::{Encoding, Template};
+use crate::template::{Encoding, Template, Token};
 
 pub use train::{SPECIALS, Training};
 
@@ -68,9 +67,6 @@ impl PartialEq for WordPiece {
 }
 
 impl Eq for WordPiece {}
-
-/// An id and the bytes of the text that it stands for.
-pub(crate) type Token = (u32, Range<usize>);
 
 impl WordPiece {
     /// Puts a tokenizer together from its pieces by id, its added tokens (of the vocabulary or with the ids after it), and what is put
@@ -152,25 +148,50 @@ impl WordPiece {
 
     /// The ids of a text, without special tokens around it; of special ones text gives only the unknown token.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.tokens(text, Specials::Text).into_iter().map(|t| t.0).collect()
+        let mut ids = Vec::new();
+        self.encode_with(text, Specials::Text, &mut Memory::default(), &mut ids);
+        ids
     }
 
     /// A text, or two, with the special tokens of the model around them: BERT's `[CLS] a [SEP] b [SEP]`.
     pub fn encode_pair(&self, first: &str, second: Option<&str>) -> Encoding {
         let first = self.tokens(first, Specials::Text);
         let second = second.map(|s| self.tokens(s, Specials::Text));
-        let id = |name: &str| self.added.named(name).map(|t| t.id);
-        match &self.template {
-            Some(t) => t.join(&first, second.as_deref(), id),
-            None => Template::bare().join(&first, second.as_deref(), id),
+        Template::around(self.template.as_ref(), &first, second.as_deref(), &self.added)
+    }
+
+    /// Appends the ids of a text.
+    pub(crate) fn encode_with(
+        &self,
+        text: &str,
+        specials: Specials,
+        memory: &mut Memory,
+        ids: &mut Vec<u32>,
+    ) {
+        if self.added.seeks_normal(specials) {
+            return ids.extend(self.tokens(text, specials).into_iter().map(|t| t.0));
+        }
+        let (mut chars, mut made) = (Vec::new(), Vec::new());
+        for part in self.added.plain(text, specials) {
+            match part {
+                Part::Token(id, _) => ids.push(id),
+                Part::Text(range) => {
+                    for chunk in chunks(&text[range]).map(str::trim_ascii_end) {
+                        memory.word(chunk.as_bytes(), ids, |ids| {
+                            made.clear();
+                            self.chunk(chunk, 0, &mut chars, &mut made);
+                            ids.extend(made.iter().map(|t: &Token| t.0));
+                        });
+                    }
+                }
+            }
         }
     }
 
     /// The ids of a text with the special tokens of the model around them: `[CLS] … [SEP]`.
     pub fn around(&self, ids: &[u32]) -> Vec<u32> {
         let tokens: Vec<Token> = ids.iter().map(|&id| (id, 0..0)).collect();
-        let id = |name: &str| self.added.named(name).map(|t| t.id);
-        self.template.as_ref().map_or_else(|| ids.to_vec(), |t| t.join(&tokens, None, id).ids)
+        Template::around(self.template.as_ref(), &tokens, None, &self.added).ids
     }
 
     /// How many special tokens the model has before a text: BERT one.
@@ -260,21 +281,21 @@ impl WordPiece {
     /// The text of some ids: words with blanks between them, special tokens left out. Case, accents and blanks that encoding took do not
     /// come back.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let mut text = String::new();
+        let mut text = Vec::new();
         let said = ids.iter().filter(|id| !self.is_special(**id));
-        said.enumerate().for_each(|(i, &id)| self.append(id, i == 0, &mut text));
-        text
+        said.enumerate().for_each(|(i, &id)| self.say(id, i == 0, &mut text));
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Appends what an id says, if it is the first or after others.
-    pub(crate) fn append(&self, id: u32, first: bool, text: &mut String) {
-        let Some(piece) = self.piece(id) else { return };
+    pub(crate) fn say(&self, id: u32, first: bool, out: &mut Vec<u8>) {
+        let Some(piece) = self.added.said(id).or_else(|| self.piece(id)) else { return };
         let said = match piece.strip_prefix(&self.settings.prefix) {
             _ if first => piece.to_owned(),
             Some(rest) => rest.to_owned(),
             None => format!(" {piece}"),
         };
-        text.push_str(&if self.settings.cleanup { cleaned(&said) } else { said });
+        out.extend_from_slice(if self.settings.cleanup { cleaned(&said) } else { said }.as_bytes());
     }
 }
 

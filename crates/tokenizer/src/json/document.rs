@@ -32,9 +32,14 @@ pub(crate) fn shown(value: &Value) -> String {
 }
 
 impl Document {
-    /// Reads a file. Truncation and padding may stand in it, but pupil never cuts or pads a text unasked.
+    /// Reads a file.
     pub(crate) fn read(text: &str) -> Result<Document, Error> {
-        let made = Document { root: serde_json::from_str(text)? };
+        Document::new(serde_json::from_str(text)?)
+    }
+
+    /// A file that is read. Truncation and padding may stand in it, but pupil never cuts or pads a text unasked.
+    pub(crate) fn new(root: Value) -> Result<Document, Error> {
+        let made = Document { root };
         made.fields("", &TOP)?;
         made.one_of("/version", &[Value::Null, json!("1.0")])?;
         Ok(made)

@@ -35,7 +35,7 @@ impl WordPiece {
     }
 
     pub(crate) fn from_document(d: &Document) -> Result<WordPiece, Error> {
-        d.one_of("/model/type", &[json!("WordPiece")])?;
+        d.one_of("/model/type", &[json!("WordPiece"), Value::Null])?;
         d.fields("/model", &["unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"])?;
         d.one_of("/normalizer/type", &[json!("BertNormalizer")])?;
         d.fields("/normalizer", &["clean_text", "handle_chinese_chars", "strip_accents", "lowercase"])?;
