@@ -9,6 +9,7 @@ mod bert;
 pub mod directory;
 pub mod huggingface;
 mod marian;
+pub mod sentence;
 pub mod state;
 mod tensors;
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pupil_data::{Corpus, Examples, Items, Shards, documents, origin, prepare, starter};
-use pupil_model::gpt::Config;
 use pupil_model::{Network, Settings as Architecture, families};
 use pupil_tensor::DType;
 use pupil_tokenizer::Tokenizer;
+use pupil_train::evaluate::Evaluation;
 use pupil_train::optim::Settings;
 use pupil_train::run::Run;
 use pupil_train::schedule::Schedule;
@@ -20,7 +20,7 @@ use crate::progress::{Progress, clock};
 use crate::signals::Stop;
 
 /// Thousandths of the documents that are held out.
-const VALIDATION: u64 = 20;
+pub(crate) const VALIDATION: u64 = 20;
 /// Stories and chats of the starter text.
 pub(crate) const STORIES: usize = 9_000;
 pub(crate) const CHATS: usize = 24_000;
@@ -66,11 +66,28 @@ pub(crate) struct Common {
     pub(crate) dtype: String,
 }
 
+/// What is pretrained.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Gpt,
+    Bert,
+}
+
 /// `pupil pretrain`.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Pretrain {
     #[command(flatten)]
     pub(crate) common: Common,
+    /// gpt goes on with texts; bert names hidden words and judges texts (then `pupil fill-mask`, `classify`, `embed`).
+    #[arg(long, value_enum, default_value_t = Kind::Gpt)]
+    pub(crate) architecture: Kind,
+    /// Of BERT: all pieces of a word are hidden together.
+    #[arg(long)]
+    pub(crate) whole_words: bool,
+    /// Of BERT: sequences have one part, and whether a second follows is not learned.
+    #[arg(long)]
+    pub(crate) no_pairs: bool,
     /// A tokenizer.json; without it one is trained on the data.
     #[arg(long)]
     pub(crate) tokenizer: Option<PathBuf>,
@@ -94,7 +111,7 @@ pub(crate) struct Pretrain {
     pub(crate) frozen: bool,
 }
 
-/// `pupil finetune`.
+/// `pupil finetune`: of a GPT conversations, of a BERT texts with labels or sentences with tags.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Finetune {
     #[command(flatten)]
@@ -157,10 +174,10 @@ pub(crate) fn items(
 
 /// Settles the number of steps and the rest of a plan.
 #[expect(clippy::too_many_arguments, reason = "the parts of one plan")]
-fn settle(
+pub(crate) fn settle(
     common: &Common,
     stage: &str,
-    model: &Config,
+    model: &Architecture,
     optimiser: Settings,
     train: &dyn Examples,
     default_steps: u64,
@@ -168,14 +185,14 @@ fn settle(
     data: String,
 ) -> anyhow::Result<Plan> {
     let dtype = process::dtype(&common.dtype)?;
-    let row_tokens = common.batch_tokens.clamp(model.context, model.context.max(16_384));
+    let context = model.context();
+    let row_tokens = common.batch_tokens.clamp(context, context.max(16_384));
     let rows = common.batch_tokens.div_ceil(row_tokens).max(1);
     let steps = match (common.steps, common.minutes) {
         (Some(0), _) => anyhow::bail!(Usage("--steps 0: a run has at least one step".into())),
         (Some(s), _) => s,
         (None, Some(minutes)) => {
-            let each = plan::seconds_per_row(&Architecture::Gpt(model.clone()), optimiser, row_tokens, dtype)
-                * rows as f64;
+            let each = plan::seconds_per_row(model, optimiser, row_tokens, dtype) * rows as f64;
             let left = minutes * 60.0 * 0.95 - begun.elapsed().as_secs_f64();
             anyhow::ensure!(
                 left > 10.0 * each,
@@ -187,7 +204,7 @@ fn settle(
     };
     let plan = Plan {
         stage: stage.to_owned(),
-        model: Architecture::Gpt(model.clone()),
+        model: model.clone(),
         optimiser,
         schedule: Schedule::Trapezoid { warmup: (steps / 20).min(50), decay: steps / 2, floor: 0.02 },
         steps,
@@ -299,6 +316,9 @@ fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<Ready>> {
 }
 
 pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
+    if a.architecture == Kind::Bert {
+        return crate::bert::pretrain(a);
+    }
     let begun = std::time::Instant::now();
     let common = &a.common;
     let there = planned(common.resume, &common.out)?;
@@ -337,7 +357,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
                 families::llama(tokenizer.len(), a.context, a.layers, a.width, [heads, heads], hidden);
             config.check().map_err(Usage)?;
             let settings = optimiser(common, 4e-3, 8e-3, 0.02);
-            settle(common, "pretrain", &config, settings, &*train, 1000, begun, data)?
+            settle(common, "pretrain", &Architecture::Gpt(config), settings, &*train, 1000, begun, data)?
         }
     };
     let gpt = Network::new(plan.model.clone(), plan.seed);
@@ -347,7 +367,12 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let opened = Choice { model: a.model.clone(), dtype: common.dtype.clone() }.open()?;
+    let choice = Choice { model: a.model.clone(), dtype: common.dtype.clone() };
+    let (dir, network) = choice.network()?;
+    if let Network::Bert(bert) = &network {
+        return crate::bert::finetune(a, &dir, bert);
+    }
+    let opened = choice.opened(&dir, network)?;
     let corpus = corpus(common)?;
     let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
     drop(corpus);
@@ -356,7 +381,8 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
         Some(p) => checked(p, data)?,
         None => {
             let settings = optimiser(common, 1e-3, 2e-3, 0.0);
-            settle(common, "finetune", &opened.gpt.config, settings, &train, 400, begun, data)?
+            let model = Architecture::Gpt(opened.gpt.config.clone());
+            settle(common, "finetune", &model, settings, &train, 400, begun, data)?
         }
     };
     go(
@@ -430,11 +456,15 @@ pub(crate) fn go(
     })?;
     match ending {
         Ending::Done(_, result) => {
-            eprintln!(
-                "  {name} took {}; {:.3} bits per byte on held-out text",
-                clock(begun.elapsed().as_secs_f64()),
-                result.bits_per_byte()
-            );
+            let took = clock(begun.elapsed().as_secs_f64());
+            if result.bytes > 0 {
+                eprintln!(
+                    "  {name} took {took}; {:.3} bits per byte on held-out text",
+                    result.bits_per_byte()
+                );
+            } else {
+                eprintln!("  {name} took {took}; {}", judged(&result));
+            }
             Ok(out.join("model"))
         }
         Ending::Stopped { step } => Err(Stopped {
@@ -443,6 +473,15 @@ pub(crate) fn go(
         }
         .into()),
     }
+}
+
+/// An evaluation that is not of a text's bytes.
+pub(crate) fn judged(result: &Evaluation) -> String {
+    let loss = &result.loss;
+    if loss.weight == 0.0 {
+        return "nothing was held out".to_owned();
+    }
+    format!("of what was held out loss {:.3}, {:.1} % right", loss.mean(), 100.0 * loss.accuracy())
 }
 
 /// Whether the machine multiplies bf16, for messages.

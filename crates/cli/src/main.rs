@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that prints")]
 
 mod bench;
+mod bert;
 mod chat;
 mod data;
 mod exit;
@@ -59,7 +60,7 @@ enum Command {
     Plan(plan::Arguments),
     /// Trains a model from text.
     Pretrain(learn::Pretrain),
-    /// Teaches a model to hold a conversation.
+    /// Teaches a model to hold a conversation, or a BERT to judge texts.
     Finetune(learn::Finetune),
     /// A chatbot by a recipe: the article's seq2seq LSTM as printed, and done right.
     Recipe(recipe::Arguments),
@@ -69,6 +70,12 @@ enum Command {
     Generate(generate::Arguments),
     /// Talks with a model.
     Chat(chat::Arguments),
+    /// Names hidden words: `pupil fill-mask -m BERT "The capital of [MASK] is Paris."`
+    FillMask(bert::FillMask),
+    /// Says which label a text has, or which tag each of its words.
+    Classify(bert::Classify),
+    /// Makes a vector of each text.
+    Embed(bert::Embed),
     /// Measures how fast this machine trains.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -109,6 +116,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lineage(a) => lineage::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Chat(a) => chat::run(&a),
+        Command::FillMask(a) => bert::fill_mask(&a),
+        Command::Classify(a) => bert::classify(&a),
+        Command::Embed(a) => bert::embed(&a),
         Command::Bench(b) => bench::run(b),
         Command::Debug(d) => generate::debug(&d),
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use pupil_train::Event;
 
+use crate::learn::judged;
+
 /// A progress display on standard error.
 pub(crate) struct Progress {
     name: &'static str,
@@ -46,6 +48,9 @@ impl Progress {
                     100.0 * result.loss.accuracy(),
                     result.bits_per_byte()
                 ));
+            }
+            Event::Evaluated { step, ref result } if result.loss.weight > 0.0 => {
+                self.line(&format!("  {} step {step}: {}", self.name, judged(result)));
             }
             Event::Evaluated { .. } => {}
             Event::Resumed { step } => self.line(&format!("  going on after step {step}")),

@@ -56,6 +56,9 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         );
         learn::pretrain(&Pretrain {
             common: common(&base, 0.6),
+            architecture: learn::Kind::Gpt,
+            whole_words: false,
+            no_pairs: false,
             tokenizer: None,
             vocab: 3072,
             layers: 4,

@@ -72,7 +72,7 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     check(d, &command, 1, &["holds a run already", "--resume"]);
-    check(d, &format!("{command} --resume"), 0, &["going on after step", "bits per byte"]);
+    check(d, &format!("{command} --resume"), 0, &["going on after step", "pretraining took"]);
     check(
         d,
         "finetune -m run --data chats.jsonl --out chat --steps 120 --batch-tokens 128",
@@ -274,4 +274,52 @@ fn plans_have_the_published_numbers() {
     assert!((6.8e5..7.6e5).contains(&plan["device_hours"].as_f64().unwrap()), "{plan}");
     check(dir.path(), "plan --preset gpt9", 2, &["gpt9", "gpt3"]);
     check(dir.path(), "plan --preset gpt1 --utilisation 2", 2, &["--utilisation"]);
+}
+
+#[test]
+fn a_bert_reads_is_interrupted_learns_a_task_and_says_what_it_thinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let kind = ["a good film with a fine cast. i liked it.", "a fine story. it was a good film."];
+    let unkind = ["a bad film with a dull cast. i hated it.", "a dull story. it was a bad film."];
+    let all: Vec<String> = (0..60)
+        .map(|i| format!("{} number {i}. the end was near.", [kind, unkind][i % 2][i / 2 % 2]))
+        .collect();
+    std::fs::write(d.join("text.txt"), all.join("\n<|endoftext|>\n")).unwrap();
+    let rows: String =
+        all.iter().enumerate().map(|(i, t)| format!("{t},{}\n", ["kind", "unkind"][i % 2])).collect();
+    std::fs::write(d.join("reviews.csv"), format!("text,label\n{rows}")).unwrap();
+    let pretrain = format!(
+        "pretrain --architecture bert --data text.txt --out b --steps 12 {} --dtype f32",
+        TINY.replace("1000", "5")
+    );
+    check(d, &pretrain, 0, &["a tokenizer of", "held out", "fill-mask"]);
+    let read = |p: &str| std::fs::read(d.join(p)).unwrap();
+    let first = read("b/model/model.safetensors");
+    std::fs::remove_dir_all(d.join("b/model")).unwrap();
+    check(d, &format!("{pretrain} --resume --threads 1"), 0, &["going on after step"]);
+    check(d, &format!("{pretrain} --resume --whole-words"), 2, &["--resume"]);
+    assert!(read("b/model/model.safetensors") == first, "threads or the interruption change the bits");
+    let out =
+        pupil(d, "fill-mask -m b --json --top 3").arg("a [MASK] film. a [MASK] story.").output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(said["masks"].as_array().map(|m| (m.len(), m[0].as_array().unwrap().len())), Some((2, 3)));
+    check(d, "fill-mask -m b nothing", 2, &["[MASK]"]);
+    check(d, "classify -m b nothing", 2, &["no labels", "finetune"]);
+    check(d, "generate -m b -p x", 2, &["is no GPT"]);
+    check(d, "finetune -m b --out t --steps 2", 2, &["--data"]);
+    check(
+        d,
+        "finetune -m b --data reviews.csv --out t --steps 60 --lr 0.01 --batch-tokens 512",
+        0,
+        &["60 texts, 2 labels: kind, unkind", "right", "classify"],
+    );
+    let out = check(d, "classify -m t --labelled reviews.csv --json", 0, &["accuracy"]);
+    let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(said["accuracy"].as_f64().unwrap() > 0.9, "{said}");
+    check(d, "embed -m t --out v.safetensors good bad", 0, &["2 vectors of 32"]);
+    check(d, "embed -m t --pooling median good", 2, &["median"]);
+    let config = read("t/model/config.json");
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["id2label"]["1"], "unkind");
 }

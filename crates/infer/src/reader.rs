@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use pupil_model::bert::{Embedding, Head, Pooling};
 use pupil_model::{Batch, Bert, Model};
 use pupil_tensor::{DType, Graph, Tensor};
 use pupil_tokenizer::WordPiece;
@@ -33,29 +34,6 @@ pub struct Guess {
     pub piece: String,
     /// How likely it is, of all ids.
     pub probability: f32,
-}
-
-/// How the vectors of a text's tokens become one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pooling {
-    /// Their mean, special tokens included.
-    #[default]
-    Mean,
-    /// That of the first token, `[CLS]`.
-    First,
-    /// The largest of each component.
-    Max,
-}
-
-/// How texts become vectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Embedding {
-    /// How the tokens' vectors become one.
-    pub pooling: Pooling,
-    /// Whether it is scaled to length 1.
-    pub normalised: bool,
-    /// Most tokens of a text, special ones included; the rest is not read.
-    pub most: Option<usize>,
 }
 
 impl Reader {
@@ -160,7 +138,7 @@ impl Reader {
         }
         let said = self.read(&sequences, |g, states, spans| {
             let scores = match self.bert.config.head {
-                pupil_model::bert::Head::Token(_) => self.bert.label_scores(g, states),
+                Head::Token(_) => self.bert.label_scores(g, states),
                 _ => None,
             };
             let scores = scores.map(|s| (s.cols(), s.to_vec()));
@@ -259,7 +237,7 @@ pub fn best(numbers: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pupil_model::bert::{Config, Head};
+    use pupil_model::bert::Config;
     use pupil_tokenizer::wordpiece::{Settings, Training};
 
     fn reader(head: Head) -> Reader {

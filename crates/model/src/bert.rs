@@ -387,6 +387,29 @@ impl Model for Bert {
     }
 }
 
+/// How the vectors of a text's tokens become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean, special tokens included.
+    #[default]
+    Mean,
+    /// That of the first token, `[CLS]`.
+    First,
+    /// The largest of each component.
+    Max,
+}
+
+/// How texts become vectors (Reimers & Gurevych 2019).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Embedding {
+    /// How the tokens' vectors become one.
+    pub pooling: Pooling,
+    /// Whether it is scaled to length 1.
+    pub normalised: bool,
+    /// Most tokens of a text, special ones included; the rest is not read.
+    pub most: Option<usize>,
+}
+
 impl Config {
     /// The paper's base model, pretraining heads included: 12 layers of 768, 12 heads, 30,522 ids.
     pub fn base() -> Config {
