@@ -8,6 +8,7 @@ pub mod atomic;
 mod bert;
 pub mod directory;
 pub mod huggingface;
+pub mod lock;
 mod marian;
 pub mod sentence;
 pub mod state;
@@ -44,6 +45,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// Another process writes to the directory.
+    #[error("{dir} is in use by {holder}; wait for it, stop it, or choose another directory")]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// What the holder wrote about itself.
+        holder: String,
     },
     /// The settings cannot be expressed in any family of models.
     #[error("these settings cannot be written for other programs: {0}")]

@@ -50,6 +50,7 @@ pub(crate) fn code(e: &anyhow::Error) -> u8 {
         };
         match file {
             Some(pupil_checkpoint::Error::Storage { .. }) => return 4,
+            Some(pupil_checkpoint::Error::Locked { .. }) => return 1,
             Some(_) => return 3,
             None => {}
         }

@@ -53,6 +53,9 @@ impl Progress {
                 self.line(&format!("  {} step {step}: {}", self.name, judged(result)));
             }
             Event::Evaluated { .. } => {}
+            Event::Skipped { why, skipped } => {
+                self.line(&format!("  not learned from ({skipped} so far, see skipped.jsonl): {why}"));
+            }
             Event::Resumed { step } => self.line(&format!("  going on after step {step}")),
             Event::Damaged(e) => self.line(&format!("  a checkpoint was passed over: {e}")),
             Event::Saved(path) => self.line(&format!("  saved {}", path.display())),

@@ -1,18 +1,20 @@
 //! A run: the loop over steps, its directory, and how it goes on after an interruption.
 //!
-//! `run.json` holds the plan, `metrics.jsonl` a line for each step, `checkpoints/step-N/` what is needed to go on, `model/` the
-//! finished model. A checkpoint says where the next row stands, so a resumed run gives the bits of one that was never interrupted.
+//! `run.json` holds the plan, `metrics.jsonl` a line for each step, `skipped.jsonl` what was passed over, `checkpoints/step-N/` what is needed to
+//! go on, `model/` the finished model. The directory is locked while a run goes on in it. A checkpoint says where the next row stands, so a resumed run gives the bits of one that was never interrupted.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use pupil_checkpoint::lock::Lock;
 use pupil_checkpoint::{Error as FileError, atomic, directory, state};
 use pupil_data::{Examples, Position, Row};
 use pupil_model::{Batch, Model, Network};
 use serde_json::{Value, json};
 
 use crate::evaluate::{Evaluation, evaluate, fill};
+use crate::guard::Guard;
 use crate::plan::Plan;
 use crate::step::{Diverged, Step};
 
@@ -64,6 +66,13 @@ pub enum Event<'a> {
         /// Steps of this sitting.
         here: u64,
     },
+    /// A batch was not learned from: its loss was not finite, or far from what is usual.
+    Skipped {
+        /// Why.
+        why: &'a Diverged,
+        /// Batches passed over so far.
+        skipped: u64,
+    },
     /// The validation text was evaluated.
     Evaluated {
         /// Steps done.
@@ -97,8 +106,10 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] pupil_data::Error),
     /// The numbers.
-    #[error("{0}; the last checkpoint is intact")]
-    Diverged(#[from] Diverged),
+    #[error(
+        "{0}; {1} batches in a row were passed over, so it is the model that is ill: go on from the last checkpoint with a lower --lr, or look at skipped.jsonl"
+    )]
+    Diverged(Diverged, u64),
     /// The directory holds another run.
     #[error("{0}")]
     Other(String),
@@ -120,7 +131,8 @@ impl Run<'_> {
         let mut tokens = 0;
         let mut rows = self.train.rows(plan.row_tokens, plan.seed);
         let mut row = Row::default();
-        self.open(resume)?;
+        let mut guard = Guard::default();
+        let _lock = self.open(resume)?;
         if resume {
             let (found, damaged) = state::newest(&self.checkpoints());
             damaged.iter().for_each(|e| {
@@ -134,6 +146,7 @@ impl Run<'_> {
             }
             if let Some((path, state)) = found {
                 tokens = state["tokens"].as_u64().unwrap_or(0);
+                guard = serde_json::from_value(state["guard"].clone()).unwrap_or_default();
                 model = restore(&path, &state, &mut step)?;
                 match serde_json::from_value::<Position>(state["position"].clone()) {
                     Ok(position) => rows.seek(position)?,
@@ -150,15 +163,36 @@ impl Run<'_> {
         let mut metrics = self.metrics(step.optimiser().steps())?;
         let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
         let (begun, first) = (Instant::now(), step.optimiser().steps());
+        let mut ill = 0;
         while step.optimiser().steps() < plan.steps {
             let now = step.optimiser().steps();
+            let place = rows.position();
             for batch in &mut batches {
                 rows.next(&mut row)?;
                 fill(batch, &row);
                 tokens += (row.ids.len() + row.source_ids.len()) as u64;
             }
             let factor = plan.schedule.factor(now, plan.steps);
-            let outcome = step.run(&mut model, &batches, factor)?;
+            step.limit(guard.limit());
+            let outcome = match step.run(&mut model, &batches, factor) {
+                Ok(outcome) => outcome,
+                Err(why) => {
+                    self.skip(&why, place, &batches)?;
+                    ill += 1;
+                    let go_on = observe(Event::Skipped { why: &why, skipped: guard.skipped + 1 });
+                    if !guard.refused() {
+                        return Err(Error::Diverged(why, ill));
+                    }
+                    if go_on {
+                        continue;
+                    }
+                    let path = self.save(&model, &step, tokens, rows.position(), &guard)?;
+                    observe(Event::Saved(&path));
+                    return Ok(Ending::Stopped { step: now });
+                }
+            };
+            ill = 0;
+            guard.learned(outcome.loss.mean());
             let done = now + 1;
             let seconds = begun.elapsed().as_secs_f64();
             let line = json!({"step": done, "tokens": tokens, "loss": outcome.loss.mean(), "accuracy": outcome.loss.accuracy(), "rate": factor,
@@ -183,7 +217,7 @@ impl Run<'_> {
                 observe(Event::Evaluated { step: done, result });
             }
             if !go_on || (done.is_multiple_of(plan.save_every) && done < plan.steps) {
-                let path = self.save(&model, &step, tokens, rows.position())?;
+                let path = self.save(&model, &step, tokens, rows.position(), &guard)?;
                 observe(Event::Saved(&path));
             }
             if !go_on {
@@ -228,15 +262,16 @@ impl Run<'_> {
         self.dir.join("checkpoints")
     }
 
-    /// Makes the directory, or checks that it is this run's.
-    fn open(&self, resume: bool) -> Result<(), Error> {
+    /// Makes the directory, or checks that it is this run's; and locks it.
+    fn open(&self, resume: bool) -> Result<Lock, Error> {
         let file = self.dir.join("run.json");
         let storage = |source| FileError::Storage { path: self.dir.clone(), source };
         std::fs::create_dir_all(&self.dir).map_err(storage)?;
+        let lock = Lock::take(&self.dir)?;
         if !file.exists() {
             let plan = serde_json::to_string_pretty(&self.plan).map_err(|e| Error::Other(e.to_string()))?;
             atomic::replace_file(&file, plan.as_bytes())?;
-            return Ok(());
+            return Ok(lock);
         }
         if !resume {
             let what = format!(
@@ -250,7 +285,7 @@ impl Run<'_> {
             .map_err(|e| Error::Other(format!("{} is no plan: {e}", file.display())))?;
         let differences = self.plan.differences(&there);
         if differences.is_empty() {
-            return Ok(());
+            return Ok(lock);
         }
         let dir = self.dir.display();
         Err(Error::Other(format!("the run in {dir} was planned otherwise:\n  {}", differences.join("\n  "))))
@@ -277,7 +312,28 @@ impl Run<'_> {
         Ok(writeln!(metrics, "{line}").map_err(|source| FileError::Storage { path: path(), source })?)
     }
 
-    fn save(&self, model: &Network, step: &Step, tokens: u64, position: Position) -> Result<PathBuf, Error> {
+    /// Notes what was passed over: where it stands, and how each sequence begins (`pupil tokenizer decode` shows the words).
+    fn skip(&self, why: &Diverged, position: Position, batches: &[Batch]) -> Result<(), Error> {
+        const BEGINNING: usize = 32;
+        let beginnings = batches.iter().flat_map(|b| {
+            let ids = &b.ids;
+            b.spans.iter().map(move |s| ids[s.queries.clone()].iter().take(BEGINNING).collect::<Vec<_>>())
+        });
+        let line = json!({"step": why.step, "why": why.what, "position": position, "ids": beginnings.collect::<Vec<_>>()});
+        let path = self.dir.join("skipped.jsonl");
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        let written = file.and_then(|mut f| writeln!(f, "{line}"));
+        Ok(written.map_err(|source| FileError::Storage { path, source })?)
+    }
+
+    fn save(
+        &self,
+        model: &Network,
+        step: &Step,
+        tokens: u64,
+        position: Position,
+        guard: &Guard,
+    ) -> Result<PathBuf, Error> {
         let optimiser = step.optimiser();
         let mut files = directory::files(model, &self.end)?;
         let moments = optimiser.state(model.parameters()).flat_map(|(name, [first, second])| {
@@ -285,8 +341,7 @@ impl Run<'_> {
         });
         files.push(state::moments_file(moments.filter(|(_, d)| !d.is_empty()))?);
         files.extend_from_slice(&self.extra);
-        let about =
-            json!({"step": optimiser.steps(), "tokens": tokens, "position": position, "plan": self.plan});
+        let about = json!({"step": optimiser.steps(), "tokens": tokens, "position": position, "guard": guard, "plan": self.plan});
         Ok(state::save(&self.checkpoints(), optimiser.steps(), &about, files, KEEP)?)
     }
 }

@@ -13,6 +13,7 @@ pub struct Step {
     optimiser: Optimiser,
     dtype: DType,
     seed: u64,
+    limit: Option<f64>,
 }
 
 /// What a step did.
@@ -24,13 +25,13 @@ pub struct Outcome {
     pub gradient_norm: f64,
 }
 
-/// A step whose numbers left the finite; nothing was changed.
+/// A step whose numbers left the finite or the usual; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("step {step}: {what}; no parameter was changed")]
 pub struct Diverged {
     /// The step, from 0.
     pub step: u64,
-    /// Which tensor held the first NaN or infinity.
+    /// Which tensor held the first NaN or infinity, or how far the loss is off.
     pub what: String,
 }
 
@@ -38,7 +39,13 @@ impl Step {
     /// A fresh step for a model. `dtype` is that of the operands of matrix products.
     pub fn new(model: &impl Model, settings: Settings, dtype: DType, seed: u64) -> Step {
         let parameters = model.parameters();
-        Step { tape: Tape::new(parameters), optimiser: Optimiser::new(settings, parameters), dtype, seed }
+        let optimiser = Optimiser::new(settings, parameters);
+        Step { tape: Tape::new(parameters), optimiser, dtype, seed, limit: None }
+    }
+
+    /// The largest loss, in nats for each target, that batches may have to be learned from; `None`: any that is finite.
+    pub fn limit(&mut self, largest: Option<f64>) {
+        self.limit = largest;
     }
 
     /// The optimiser, for checkpoints.
@@ -54,7 +61,7 @@ impl Step {
     /// Learns from the micro-batches together: the gradient is that of the mean loss over all their learned targets.
     ///
     /// # Errors
-    /// If the loss or a gradient is not finite; then nothing was changed.
+    /// If the loss or a gradient is not finite, or the loss beyond the limit; then nothing was changed.
     pub fn run(
         &mut self,
         model: &mut impl Model,
@@ -78,6 +85,10 @@ impl Step {
         let gradient_norm = Optimiser::gradient_norm(model.parameters(), self.tape.gradients());
         if !loss.sum.is_finite() || !gradient_norm.is_finite() {
             return Err(Diverged { step, what: self.first_bad(model, batches, step) });
+        }
+        if let Some(limit) = self.limit.filter(|&l| loss.mean() > l) {
+            let what = format!("the loss is {:.3}, where at most {limit:.3} is usual", loss.mean());
+            return Err(Diverged { step, what });
         }
         let clip = self.optimiser.settings().clip;
         let scale = if clip > 0.0 { (f64::from(clip) / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };

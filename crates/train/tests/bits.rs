@@ -1,7 +1,7 @@
 //! Promises about bits: any number of threads, any interruption, any company in the row.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use pupil_data::{Items, Packer, Row};
+use pupil_data::{Items, Packer, Position, Row};
 use pupil_model::gpt::Config;
 use pupil_model::{Batch, Bert, Gpt, Model, Network, Settings as Architecture, families};
 use pupil_tensor::kernels::pool::with_threads;
@@ -420,4 +420,97 @@ fn one_batch_of_hidden_words_is_learned_by_heart_and_untrained_losses_are_logari
     }
     let last = step.run(&mut model, &batch, 1.0).unwrap().loss;
     assert!(last.mean() < 0.1 && last.accuracy() > 0.99, "{last:?}");
+}
+
+/// Rows of one constant text, some of them replaced by noise.
+struct Noisy(std::ops::Range<u64>);
+
+struct NoisyRows<'a> {
+    of: &'a Noisy,
+    at: Position,
+}
+
+impl pupil_data::Examples for Noisy {
+    fn rows(&self, _budget: usize, _seed: u64) -> Box<dyn pupil_data::Rows + '_> {
+        Box::new(NoisyRows { of: self, at: Position::default() })
+    }
+
+    fn tokens(&self) -> u64 {
+        16
+    }
+}
+
+impl pupil_data::Rows for NoisyRows<'_> {
+    fn position(&self) -> Position {
+        self.at
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), pupil_data::Error> {
+        self.at = to;
+        Ok(())
+    }
+
+    fn next(&mut self, row: &mut pupil_data::Row) -> Result<(), pupil_data::Error> {
+        let noisy = self.of.0.contains(&self.at.row);
+        *row = pupil_data::Row::default();
+        row.ids = (0..16).map(|i| if noisy { (i * 7 + 3) % 20 } else { i % 4 }).collect();
+        row.targets = row.ids.iter().skip(1).copied().chain([0]).collect();
+        row.weights = vec![1.0; 16];
+        row.spans.push(0..16);
+        self.at.row += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_spike_is_passed_over_and_named_and_many_end_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str, noise: std::ops::Range<u64>, steps: u64| {
+        let examples = Noisy(noise);
+        let nothing = pupil_data::Items::default();
+        let plan = Plan {
+            stage: "pretrain".into(),
+            model: Architecture::Gpt(config(40)),
+            optimiser: Settings { learning_rate: 1e-2, ..Settings::default() },
+            schedule: Schedule::Trapezoid { warmup: 3, decay: 10, floor: 0.0 },
+            steps,
+            rows: 1,
+            row_tokens: 16,
+            seed: 3,
+            dtype: "f32".into(),
+            evaluate_every: 1000,
+            save_every: 20,
+            keep_best: false,
+            data: "test".into(),
+        };
+        let run = Run {
+            plan,
+            dir: dir.path().join(name),
+            id_bytes: &[1; 40],
+            extra: vec![],
+            end: vec![],
+            train: &examples,
+            validation: &nothing,
+        };
+        let mut skipped = 0;
+        let gpt = Network::from(Gpt::new(config(40), 3));
+        let ending = run.start(gpt, false, &mut |event| {
+            skipped += u64::from(matches!(event, Event::Skipped { .. }));
+            true
+        });
+        (ending.map(|_| ()), skipped)
+    };
+    let (ending, skipped) = run("two", 150..152, 170);
+    assert!(ending.is_ok() && skipped == 2, "{ending:?}, {skipped} skipped");
+    let note = std::fs::read_to_string(dir.path().join("two/skipped.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(note.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["step"], &line["position"]["row"], &line["ids"][0][1]),
+        (&150.into(), &150.into(), &10.into())
+    );
+    assert!(line["why"].as_str().unwrap().contains("is usual"), "{line}");
+    let (ending, skipped) = run("many", 150..170, 200);
+    let e = ending.unwrap_err().to_string();
+    assert!(e.contains("8 batches in a row") && skipped == 8, "{e}");
+    assert!(dir.path().join("many/checkpoints/step-140").exists(), "the last checkpoint is kept");
 }
