@@ -19,6 +19,7 @@ parser.add_argument("pupil")
 parser.add_argument("--pairs", type=int, default=40_000)
 parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--dtype", default="f32")
+parser.add_argument("--as-it-is", action="store_true", help="keep Keras 3's treatment of words that occur more than once")
 a = parser.parse_args()
 WORDS, LENGTH, WIDTH, BATCH = 10_000, 20, 256, 64
 
@@ -58,11 +59,20 @@ def padded(text):
     return ids + [0] * (LENGTH - len(ids))
 
 
+class Embedding(layers.Embedding):
+    """Keras 3 on TensorFlow squares the gradients of a word's occurrences one by one before it adds them up, so that Adam's steps for
+    frequent words are up to √occurrences too large (--as-it-is keeps that). The article's Keras 2 adds them first, as Adam's paper has it; the
+    product with one makes Keras 3 do so."""
+
+    def call(self, ids):
+        return super().call(ids) if a.as_it_is else keras.ops.take(self.embeddings * 1.0, ids, axis=0)
+
+
 asked, said = (np.array([padded(pair[side]) for pair in pairs], dtype="int32") for side in (0, 1))
 tail = int(len(pairs) * 0.8)
 keras.utils.set_random_seed(1)
 question, answer = keras.Input((LENGTH,), dtype="int32"), keras.Input((LENGTH - 1,), dtype="int32")
-words = layers.Embedding(WORDS, WIDTH)
+words = Embedding(WORDS, WIDTH)
 _, h, c = layers.LSTM(WIDTH, return_state=True)(words(question))
 hidden = layers.LSTM(WIDTH, return_sequences=True)(words(answer), initial_state=[h, c])
 model = keras.Model([question, answer], layers.Dense(WORDS, activation="softmax")(hidden))
