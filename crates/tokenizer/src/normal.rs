@@ -34,35 +34,43 @@ impl Places {
     }
 }
 
-/// Unicode's normal form C, in which a letter that was joined with its accents keeps the place that it had without them, as in Hugging
-/// Face's tokenizers.
+/// Unicode's normal form C. Each character takes the places of the original in turn, as many as went into it, and has the first of them;
+/// what was made of one character beside others has its place. So it is in Hugging Face's tokenizers.
 pub(crate) fn nfc(text: &str) -> Vec<Aligned> {
-    let mut all: Vec<(u8, Aligned)> = Vec::with_capacity(text.len());
-    for (begin, c) in text.char_indices() {
-        let end = begin + c.len_utf8();
-        decompose_canonical(c, |c| all.push((canonical_combining_class(c), Aligned { c, begin, end })));
+    // Of each character its class, and whether more or fewer places are taken than one.
+    let mut all: Vec<(u8, char, isize)> = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        let mut change = 0;
+        decompose_canonical(c, |c| {
+            all.push((canonical_combining_class(c), c, std::mem::replace(&mut change, 1)))
+        });
     }
-    for marks in all.split_mut(|a| a.0 == 0).filter(|m| m.len() > 1) {
-        // Marks that change places leave their places in the original where they are.
-        let places: Vec<(usize, usize)> = marks.iter().map(|(_, a)| (a.begin, a.end)).collect();
-        marks.sort_by_key(|a| a.0);
-        marks.iter_mut().zip(places).for_each(|((_, a), place)| (a.begin, a.end) = place);
-    }
-    let mut out: Vec<Aligned> = Vec::with_capacity(all.len());
+    all.split_mut(|a| a.0 == 0).for_each(|marks| marks.sort_by_key(|a| a.0));
+    let mut joined: Vec<(char, isize)> = Vec::with_capacity(all.len());
     // The last character that takes accents, and the class of what stands after it.
     let (mut base, mut last): (Option<usize>, Option<u8>) = (None, None);
-    for (class, a) in all {
+    for (class, c, change) in all {
         if let Some(b) = base
             && last.is_none_or(|l| l < class)
-            && let Some(c) = compose(out[b].c, a.c)
+            && let Some(c) = compose(joined[b].0, c)
         {
-            out[b].c = c;
+            joined[b] = (c, joined[b].1 + change - 1);
             continue;
         }
-        (base, last) = if class == 0 { (Some(out.len()), None) } else { (base, Some(class)) };
-        out.push(a);
+        (base, last) = if class == 0 { (Some(joined.len()), None) } else { (base, Some(class)) };
+        joined.push((c, change));
     }
-    out
+    let mut places = text.char_indices().map(|(begin, c)| (begin, begin + c.len_utf8()));
+    let mut place = (0, 0);
+    let one = |(c, change): (char, isize)| {
+        let mut begins = place;
+        for taken in 0..1 - change.min(1) {
+            place = places.next().unwrap_or(place);
+            begins = if taken == 0 { place } else { begins };
+        }
+        Aligned { c, begin: begins.0, end: begins.1 }
+    };
+    joined.into_iter().map(one).collect()
 }
 
 /// What BERT does to text before it is cut into words.
