@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use pupil_lineage::{Language, Walk, page, road, walk};
+use pupil_data::{Chat, Items, prepare};
+use pupil_lineage::{Language, Walk, page, replies, road, walk};
 use pupil_train::Event;
 
 use crate::exit::{Stopped, Usage};
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
 
 /// Most tokens of a sequence.
 const CONTEXT: usize = 128;
+/// Conversations that replies are measured on.
+const CHATS: usize = 1500;
 /// Tokens that are measured on: enough for a third digit.
 const MEASURED: usize = 30_000;
 
@@ -52,12 +55,20 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     std::fs::create_dir_all(&a.out).map_err(storage)?;
     let tokenizer = pupil_tokenizer::train(corpus.texts(), a.vocab, &pupil_chat::SPECIALS);
     let [train, held_out] = learn::items(&corpus, &tokenizer, CONTEXT, false)?;
+    let held_out_chat = |c: &&Chat| prepare::is_validation(&c.plain(), learn::VALIDATION);
+    let mut pairs = [Items::default(), Items::default()];
+    replies::add_pairs(&mut pairs[0], &tokenizer, corpus.chats.iter().filter(|c| !held_out_chat(c)));
+    let asked: Vec<&Chat> = corpus.chats.iter().filter(held_out_chat).collect();
+    let asked: Vec<Chat> = asked.iter().step_by(1 + asked.len() / CHATS).map(|c| (*c).clone()).collect();
+    replies::add_pairs(&mut pairs[1], &tokenizer, asked.iter());
     drop(corpus);
     if held_out.is_empty() {
         anyhow::bail!(Usage("there is too little data: nothing is held out to measure on".into()));
     }
     let validation = held_out.every(held_out.tokens() / MEASURED);
     let road = road(tokenizer.len(), CONTEXT);
+    let repliers =
+        if pairs.iter().any(Items::is_empty) { Vec::new() } else { replies::generations(&tokenizer) };
     let mut prompts = a.prompt.clone();
     if prompts.is_empty() {
         prompts = ["How are you?", "Where are you going?", "What do you think?"].map(String::from).to_vec();
@@ -68,14 +79,14 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         train: &train,
         validation: &validation,
         context: CONTEXT,
-        seconds: walk::share(&road, a.minutes * 60.0),
+        seconds: walk::share(&road, repliers.len(), a.minutes * 60.0),
         dtype: process::dtype("auto")?,
         seed: a.seed,
         prompts,
     };
     let stop = Stop::watch()?;
     let (mut now, mut progress) = (String::new(), Progress::new("learning"));
-    let outcome = walk.run(&road, &mut |name, event| {
+    let mut observe = |name: &str, event: &Event<'_>| {
         if now != name {
             eprintln!("{name}");
             (now, progress) = (name.to_owned(), Progress::new("learning"));
@@ -84,6 +95,11 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
             progress.event(event);
         }
         stop.code().is_none()
+    };
+    let outcome = walk.run(&road, &mut observe).and_then(|mut outcome| {
+        let walk = Walk { train: &pairs[0], validation: &pairs[1], prompts: walk.prompts.clone(), ..walk };
+        outcome.replies = replies::run(&walk, &repliers, &road, asked.iter(), &mut observe)?;
+        Ok(outcome)
     });
     let outcome = match outcome {
         Err(walk::Error::Stopped) => anyhow::bail!(Stopped {
@@ -108,6 +124,9 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     for s in &outcome.stations {
         let seconds = format!("{:.1} s", s.seconds);
         eprintln!("  {}  {:<12}{:>8.3} bits per byte {seconds:>9}", s.year, s.name, s.bits_per_byte);
+    }
+    for r in &outcome.replies {
+        eprintln!("  {}  {:<12}{:>8.3} bits per byte of replies", r.year, r.name, r.bits_per_byte);
     }
     println!("{}\n{}", english.display(), chinese.display());
     Ok(())

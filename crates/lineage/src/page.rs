@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::chart::{self, Axis, Line};
+use crate::replies;
 use crate::road::Generation;
 use crate::walk::{Outcome, Station};
 
@@ -16,7 +17,7 @@ pub enum Language {
 }
 
 impl Language {
-    fn say<'a>(self, english: &'a str, chinese: &'a str) -> &'a str {
+    pub(crate) fn say<'a>(self, english: &'a str, chinese: &'a str) -> &'a str {
         match self {
             Language::English => english,
             Language::Chinese => chinese,
@@ -112,6 +113,7 @@ pub fn html(outcome: &Outcome, road: &[Generation], language: Language) -> Strin
         }
         s += "</table>";
     }
+    s += &replies::section(&outcome.replies, &outcome.prompts, language);
     let _ = write!(s, "<h2>{}</h2>", say("What each step was", "每一步是什么"));
     let mut steps: Vec<&Generation> = road.iter().collect();
     steps.sort_by_key(|g| g.year);
@@ -277,7 +279,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     ((low - room).max(0.0), high + room)
 }
 
-fn millions(n: u64) -> String {
+pub(crate) fn millions(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),
         10_000..1_000_000 => format!("{:.0} k", n as f64 / 1e3),
@@ -285,7 +287,7 @@ fn millions(n: u64) -> String {
     }
 }
 
-fn escape(s: &str) -> String {
+pub(crate) fn escape(s: &str) -> String {
     s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -338,6 +340,7 @@ mod tests {
             budget: 10.0,
             prompts: vec!["Who?".into()],
             vocab: 2048,
+            replies: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ use pupil_train::schedule::Schedule;
 use pupil_train::{Ending, Event, Plan, Run, examples, optim, plan, run};
 use serde::{Deserialize, Serialize};
 
+use crate::replies::Replying;
 use crate::road::{Generation, Learner};
 
 /// A walk: what all generations have in common.
@@ -91,6 +92,9 @@ pub struct Outcome {
     pub prompts: Vec<String>,
     /// Ids of the vocabulary.
     pub vocab: usize,
+    /// Encoders and decoders, measured on replies alone.
+    #[serde(default)]
+    pub replies: Vec<Replying>,
 }
 
 /// Why a walk ended early.
@@ -118,21 +122,22 @@ const DIVISORS: [usize; 3] = [64, 16, 4];
 /// Share of the time that a network gets there.
 const SIZED_TIME: f64 = 0.25;
 /// Tokens of a row.
-const ROW: usize = 2048;
+pub(crate) const ROW: usize = 2048;
 /// Tokens of an answer at most.
 const ANSWER: usize = 32;
 
-/// Seconds for each network of a road, when all together may take `seconds`.
-pub fn share(road: &[Generation], seconds: f64) -> f64 {
+/// Seconds for each network of a road and `more` others, when all together may take `seconds`.
+pub fn share(road: &[Generation], more: usize, seconds: f64) -> f64 {
     let networks = |named: bool| {
         let names = road.iter().filter(|g| !named || SIZED.contains(&g.name));
         names.filter(|g| matches!(g.learner, Learner::Network(..))).count() as f64
     };
     // A tenth for measuring, evaluating and answering.
-    0.9 * seconds / (networks(false) + networks(true) * DIVISORS.len() as f64 * SIZED_TIME)
+    0.9 * seconds / (networks(false) + more as f64 + networks(true) * DIVISORS.len() as f64 * SIZED_TIME)
 }
 
-type Observe<'a> = &'a mut dyn FnMut(&str, &Event<'_>) -> bool;
+/// Hears what happens to whom; false stops the walk.
+pub type Observe<'a> = &'a mut dyn FnMut(&str, &Event<'_>) -> bool;
 
 impl Walk<'_> {
     /// Walks the road; `observe` hears what happens to whom and stops the walk by returning false.
@@ -167,7 +172,7 @@ impl Walk<'_> {
     }
 
     /// What lies in the file of that name, or is made now and put there.
-    fn kept<T: Serialize + for<'a> Deserialize<'a>>(
+    pub(crate) fn kept<T: Serialize + for<'a> Deserialize<'a>>(
         &self,
         name: &str,
         make: impl FnOnce() -> Result<T, Error>,
@@ -261,7 +266,7 @@ impl Walk<'_> {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one run")]
-    fn learn(
+    pub(crate) fn learn(
         &self,
         dir: &Path,
         name: &str,
@@ -351,11 +356,12 @@ impl Walk<'_> {
     }
 }
 
-struct Learned {
-    network: Network,
-    bits_per_byte: f64,
+/// A network that has learned.
+pub(crate) struct Learned {
+    pub(crate) network: Network,
+    pub(crate) bits_per_byte: f64,
     accuracy: f64,
-    seconds: f64,
+    pub(crate) seconds: f64,
     tokens: u64,
     curve: Vec<(f64, f64)>,
 }
@@ -385,7 +391,7 @@ fn best(scores: &[f32]) -> u32 {
     best.map_or(0, |b| b.0 as u32)
 }
 
-fn slug(name: &str) -> String {
+pub(crate) fn slug(name: &str) -> String {
     name.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
