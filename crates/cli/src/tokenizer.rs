@@ -62,7 +62,7 @@ pub(crate) struct Encode {
     /// Special tokens in the text are special tokens; else they are text.
     #[arg(long)]
     specials: bool,
-    /// With the special tokens around the text that the model expects, as in BERT's [CLS] … [SEP].
+    /// With the special tokens around the text that the model expects, as in BERT's `[CLS] … [SEP]`.
     #[arg(long, conflicts_with = "specials")]
     around: bool,
     /// A file; without it standard input.
