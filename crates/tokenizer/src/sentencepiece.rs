@@ -251,7 +251,10 @@ impl SentencePiece {
         match self.settings.spelling {
             Spelling::Stripped if first => out.extend_from_slice(said.strip_prefix(b" ").unwrap_or(said)),
             Spelling::Metaspace if first && self.settings.prefix != Prefix::Never => {
-                out.extend(said.iter().filter(|b| **b != b' '));
+                // Only blanks that stand for `▁` go, not those of an added token.
+                let piece = || self.pieces.get(id as usize).map_or("", String::as_str);
+                let name = self.added.said(id).unwrap_or_else(piece);
+                out.extend_from_slice(name.replace(BLANK, "").as_bytes());
             }
             _ => out.extend_from_slice(said),
         }

@@ -379,6 +379,17 @@ fn t10_added_tokens_are_found_leftmost_and_longest_in_linear_time() {
     assert_eq!(found("a  <m>  b<m>"), ["  <m>  ", "<m>"]);
     assert_eq!(t.decode(&t.encode("the<|a|>the")), "the<|a|> the");
     assert!(sentence(sentencepiece::Settings::default(), vec![word("")]).unwrap_err().contains("empty"));
+    // The blanks of an added token are its own, where those that were put before a text are left out.
+    let metaspace = sentencepiece::Settings {
+        prefix: sentencepiece::Prefix::Missing,
+        metaspace: true,
+        byte_fallback: false,
+        spelling: sentencepiece::Spelling::Metaspace,
+        ..sentencepiece::Settings::default()
+    };
+    let t = sentence(metaspace, vec![word("  m")]).unwrap();
+    assert_eq!(t.decode(&t.encode("  ma")), "  m a");
+    assert_eq!(t.decode(&t.encode("a m")), "a m");
     // Ten thousand, each the beginning of the next, on a text that almost is the longest.
     let many: Vec<AddedToken> = (0..10_000).map(|i| word(&format!("{}{i:05}", "q".repeat(i % 50)))).collect();
     let t = sentence(sentencepiece::Settings::default(), many).unwrap();
