@@ -1,8 +1,8 @@
 """Random BERTs of every head, both ways: written by transformers and read by pupil, and written by pupil and read by transformers. States, pooled
 vectors and scores are at most 1e-3 apart (f32).
 
-Run: python tools/check_bert.py PUPIL_BINARY [BERT_DIRECTORY]
-With a directory that pupil wrote, that model is compared too.
+Run: python tools/check_bert.py PUPIL_BINARY [BERT_DIRECTORY …]
+Directories that pupil wrote are compared too, and what `pupil fill-mask` says with what transformers says by their own tokenizer.
 """
 import json
 import subprocess
@@ -71,6 +71,27 @@ def read_by_transformers(kind, directory):
     return model.eval()
 
 
+def same_words(pupil, directory, model):
+    """The five likeliest words for each hidden one, with their probabilities."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    for text in ("the [MASK] was good .", "Is it [MASK], or a [MASK]? Ça va!", "[MASK]"):
+        command = [pupil, "fill-mask", "-m", str(directory), "--dtype", "f32", "--json", text]
+        masks = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["masks"]
+        encoded = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            out = model(**encoded)
+        logits = out.prediction_logits if isinstance(model, BertForPreTraining) else out.logits
+        places = (encoded["input_ids"][0] == tokenizer.mask_token_id).nonzero()[:, 0]
+        wanted = logits[0, places].softmax(-1).topk(5)
+        got = [[[g[k] for g in guesses] for k in ("id", "probability")] for guesses in masks]
+        if [g[0] for g in got] != wanted.indices.tolist():
+            sys.exit(f"{text!r}: pupil says {masks}, transformers {tokenizer.batch_decode(wanted.indices)}")
+        worst = (torch.tensor([g[1] for g in got]) - wanted.values).abs().max().item()
+        print(f"{text!r}: the same five words, probabilities at most {worst:.1e} apart")
+        if not worst <= BOUND:
+            sys.exit(f"{worst:.2e} is more than {BOUND}")
+
+
 def main(pupil, *directories):
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -100,7 +121,10 @@ def main(pupil, *directories):
                 d.rmdir()
     for directory in directories:
         kind = getattr(transformers, json.loads(Path(directory, "config.json").read_text())["architectures"][0])
-        worst = max(worst, compare(pupil, directory, read_by_transformers(kind, directory), f"{kind.__name__} in {directory}"))
+        model = read_by_transformers(kind, directory)
+        worst = max(worst, compare(pupil, directory, model, f"{kind.__name__} in {directory}"))
+        if kind in (BertForPreTraining, BertForMaskedLM):
+            same_words(pupil, directory, model)
     print(f"largest difference of all {worst:.2e}")
 
 

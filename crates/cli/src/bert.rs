@@ -8,7 +8,7 @@ use anyhow::Context;
 use pupil_checkpoint::sentence;
 use pupil_data::labelled::{self, Found};
 use pupil_data::report::number;
-use pupil_data::{Corpus, Items, Packer, documents, prepare};
+use pupil_data::{Corpus, Items, Packer, documents, prepare, starter};
 use pupil_infer::Reader;
 use pupil_infer::reader::best;
 use pupil_model::bert::{Config, Head, Pooling};
@@ -16,7 +16,6 @@ use pupil_model::{Bert, Network, Settings as Architecture};
 use pupil_tensor::kernels::pool;
 use pupil_tokenizer::{WordPiece, wordpiece};
 use pupil_train::examples::{self, Cloze};
-use pupil_train::optim::Settings;
 use pupil_train::{Plan, bert as school};
 use serde_json::json;
 
@@ -29,6 +28,9 @@ use crate::process;
 const VALIDATION: u64 = 100;
 /// Times that labelled texts are seen, as in the paper, if no number of steps or minutes is named.
 const EPOCHS: u64 = 4;
+
+/// Reviews of the starter text.
+const REVIEWS: usize = 2000;
 
 /// Texts from arguments, files, or the lines of standard input.
 #[derive(clap::Args)]
@@ -339,13 +341,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     let plan = match there {
         Some(p) => learn::checked(p, data)?,
         None => {
-            let settings = Settings {
-                learning_rate: common.lr.unwrap_or(2e-3),
-                muon: common.muon.filter(|m| *m > 0.0),
-                beta2: 0.98,
-                weight_decay: 0.01,
-                ..Settings::default()
-            };
+            let settings = school::reading_settings(common.lr, common.muon);
             let model = Architecture::Bert(config.clone());
             rescheduled(learn::settle(common, "pretrain", &model, settings, &train, 1000, begun, data)?)
         }
@@ -365,13 +361,14 @@ fn rescheduled(plan: Plan) -> Plan {
 pub(crate) fn finetune(a: &Finetune, dir: &Path, bert: &Bert) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common: &Common = &a.common;
-    if common.data.is_empty() {
-        anyhow::bail!(Usage(
-            "--data PATH: a BERT learns from texts with labels (CSV or JSON with a text and a label, a folder for each label) or sentences with tags".into()
-        ));
-    }
     let tokenizer = tokenizer(&dir.join("tokenizer.json"))?;
-    let found = labelled::read(&common.data)?;
+    let mut found = match common.data.is_empty() {
+        true => Found::default(),
+        false => labelled::read(&common.data)?,
+    };
+    if common.data.is_empty() || common.starter {
+        found.texts.extend(starter::reviews(common.seed, REVIEWS));
+    }
     let texts = !found.texts.is_empty();
     let labels: BTreeSet<&String> = match texts {
         true => found.texts.iter().map(|t| &t.label).collect(),
@@ -380,7 +377,12 @@ pub(crate) fn finetune(a: &Finetune, dir: &Path, bert: &Bert) -> anyhow::Result<
     let labels: Vec<String> = labels.into_iter().cloned().collect();
     let count = if texts { found.texts.len() } else { found.sentences.len() };
     let what = if texts { "texts" } else { "sentences" };
-    eprintln!("  {} {what}, {} labels: {}", number(count as u64), labels.len(), shown(&labels));
+    let source = if common.data.is_empty() { "; of the starter text" } else { "" };
+    if found.skipped_count > 0 {
+        eprintln!("  {} records were skipped, among them:", found.skipped_count);
+        found.skipped.iter().take(3).for_each(|s| eprintln!("    {s}"));
+    }
+    eprintln!("  {} {what}, {} labels: {}{source}", number(count as u64), labels.len(), shown(&labels));
     let head = if texts { Head::Sequence(labels.clone()) } else { Head::Token(labels.clone()) };
     let config = Config { head: head.clone(), ..bert.config.clone() };
     config.check().map_err(Usage)?;

@@ -307,7 +307,7 @@ fn a_bert_reads_is_interrupted_learns_a_task_and_says_what_it_thinks() {
     check(d, "fill-mask -m b nothing", 2, &["[MASK]"]);
     check(d, "classify -m b nothing", 2, &["no labels", "finetune"]);
     check(d, "generate -m b -p x", 2, &["is no GPT"]);
-    check(d, "finetune -m b --out t --steps 2", 2, &["--data"]);
+    check(d, "finetune -m b --out s --steps 1", 0, &["2 labels: kind, unkind; of the starter text"]);
     check(
         d,
         "finetune -m b --data reviews.csv --out t --steps 60 --lr 0.01 --batch-tokens 512",
