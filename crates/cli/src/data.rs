@@ -258,7 +258,6 @@ fn tokens(a: &Prepare) -> anyhow::Result<()> {
     let end =
         end.with_context(|| format!("the tokenizer has no special token {}", pupil_chat::END_OF_TEXT))?;
     pupil_checkpoint::atomic::replace_file(&kept, tokenizer.to_json().as_bytes())?;
-    let renderer = Renderer::new(&tokenizer)?;
     let threads = pool::threads();
     for part in ["train", "validation"] {
         for (kind, name) in
@@ -271,17 +270,17 @@ fn tokens(a: &Prepare) -> anyhow::Result<()> {
                 }
                 continue;
             }
-            let ids = match kind {
-                "documents" => {
-                    shards::tokenize(&from, &to, &tokenizer, threads, || shards::documents(&tokenizer, end))?
-                }
-                _ => shards::tokenize(&from, &to, &tokenizer, threads, || {
+            let ids = if kind == "documents" {
+                shards::tokenize(&from, &to, &tokenizer, threads, || shards::documents(&tokenizer, end))?
+            } else {
+                let renderer = Renderer::new(&tokenizer).with_context(|| from.display().to_string())?;
+                shards::tokenize(&from, &to, &tokenizer, threads, || {
                     |record, ids: &mut Vec<u32>| {
                         let Record::Chat(chat) = record else { return false };
                         ids.extend(renderer.render_tools(&chat.tools, &examples::messages(&chat), false).ids);
                         true
                     }
-                })?,
+                })?
             };
             eprintln!("  {} ids in {}", number(ids), to.display());
         }

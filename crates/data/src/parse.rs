@@ -69,7 +69,6 @@ fn text_of(bytes: Vec<u8>) -> String {
 fn value(json: &[u8], line: u64, all: &mut Vec<Parsed>) {
     // A byte-order mark in the middle: files that were joined.
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    let values = |bytes: &[u8]| bytes.iter().filter(|b| matches!(b, b',' | b':' | b'[' | b'{')).count();
     if json.len() > MANY && values(json) > MANY {
         let why = format!("has more than {MANY} values: no record of text");
         return all.push((line, Err(why)));
@@ -86,6 +85,21 @@ fn value(json: &[u8], line: u64, all: &mut Vec<Parsed>) {
 
 /// Values in a record at most: each takes some hundred bytes of memory, however short it is.
 const MANY: usize = 1_000_000;
+
+/// How many values a JSON text has at most: what separates them outside of strings.
+fn values(json: &[u8]) -> usize {
+    let (mut string, mut escape, mut n) = (false, false, 1);
+    for &b in json {
+        if string {
+            string = escape || b != b'"';
+            escape = !escape && b == b'\\';
+        } else {
+            string = b == b'"';
+            n += usize::from(matches!(b, b',' | b':' | b'[' | b'{'));
+        }
+    }
+    n
+}
 
 /// A JSON value whose objects have every key once: of two, readers take the first or the last, so neither can be trusted.
 struct Whole(Value);

@@ -187,6 +187,17 @@ impl Report {
         if !self.near {
             s += "<p>Near duplicates were not looked for.</p>";
         }
+        let unread: Vec<&FileReport> = self.files.iter().filter(|f| f.problem.is_some()).collect();
+        if !unread.is_empty() {
+            let _ =
+                write!(s, "<h2>Files that could not be read: {}</h2><table>", number(unread.len() as u64));
+            for f in unread.iter().take(MANY) {
+                let why = escape(f.problem.as_deref().unwrap_or_default());
+                let _ =
+                    write!(s, "<tr><td class=place>{}</td><td class=bad>{why}</td></tr>", escape(&f.name));
+            }
+            s += "</table>";
+        }
         s += "<h2>Examples</h2>";
         for (reason, t) in self.told().filter(|(_, t)| !t.examples.is_empty()) {
             let open = if t.examples.len() <= 4 { " open" } else { "" };
@@ -197,11 +208,14 @@ impl Report {
             }
             s += "</table></details>";
         }
-        s += "<h2>Files</h2><table><tr><th>file<th>format<th>encoding<th>records<th>kept<th></tr>";
+        let open = if self.files.len() <= MANY { " open" } else { "" };
+        let count = number(self.files.len() as u64);
+        let _ = write!(s, "<h2>Files</h2><details{open}><summary>all {count}</summary>");
+        s += "<table class=files><tr><th>file<th>format<th>encoding<th>records<th>kept<th></tr>";
         for f in &self.files {
             let _ = write!(
                 s,
-                "<tr><td class=place>{}</td><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=bad>{}</td></tr>",
+                "<tr><td class=place>{}</td><td>{}</td><td>{}</td><td class=n>{} <small>read</small></td><td class=n>{} <small>kept</small></td><td class=bad>{}</td></tr>",
                 escape(&f.name),
                 f.format,
                 escape(&f.told_encoding()),
@@ -210,7 +224,7 @@ impl Report {
                 escape(f.problem.as_deref().unwrap_or_default())
             );
         }
-        s += "</table>";
+        s += "</table></details>";
         if !self.passed.is_empty() {
             s += "<h2>Passed over</h2><ul>";
             self.passed.iter().for_each(|p| s += &format!("<li>{}</li>", escape(p)));
@@ -234,36 +248,39 @@ impl FileReport {
     }
 }
 
+/// Files that a page shows without being asked.
+const MANY: usize = 40;
+
 const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
 <title>What became of the data</title><style>\
 body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#fbfaf7;margin:0}main{max-width:60rem;margin:0 auto;padding:2rem 1.25rem}\
 h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}.cards{display:flex;gap:.75rem;flex-wrap:wrap}\
-.cards div{background:#fff;border:1px solid #e4e0d6;border-radius:8px;padding:.7rem 1rem;flex:1;min-width:9rem;color:#5b6672}\
-.cards b{display:block;font-size:1.4rem;color:#1d2733}svg{width:100%;height:auto}table{border-collapse:collapse;width:100%}\
+.cards div{background:#fff;border:1px solid #e4e0d6;border-radius:8px;padding:.7rem 1rem;flex:1;min-width:7.5rem;color:#5b6672}\
+.cards b{display:block;font-size:1.4rem;color:#1d2733}\
+.bars{display:grid;grid-template-columns:minmax(8rem,19rem) 1fr;gap:.2rem .75rem;align-items:center}.bars span{text-align:right}\
+.bars div{display:flex;align-items:center;gap:.5rem;color:#5b6672;white-space:nowrap}.bars i{height:1.1rem;min-width:2px;border-radius:2px}table{border-collapse:collapse;width:100%}\
 th{white-space:nowrap}td,th{padding:.25rem .5rem;border-bottom:1px solid #e9e5db;text-align:left;vertical-align:top;overflow-wrap:anywhere}.n{text-align:right}\
 .place{width:28%;font:12.5px ui-monospace,monospace;color:#5b6672}.bad{color:#b23a48}summary{cursor:pointer;padding:.3rem 0;font-weight:600}\
+small{display:none}@media(max-width:36rem){small{display:inline}.bars{grid-template-columns:1fr;gap:0}.bars span{text-align:left;margin-top:.35rem}\
+td.place{display:block;width:auto;border:0;padding-bottom:0}td.place+td{display:block}.files tr{display:block;border-bottom:1px solid #e9e5db}\
+.files th{display:none}.files td{display:inline-block;border:0}.files td.place,.files td.bad{display:block}}\
 @media print{details{display:block}body{background:#fff}}</style><main>";
 
-/// Bars with their names to the left and their numbers to the right.
+/// Bars with their names to the left, or above them where the page is narrow, and their numbers to the right. Not a picture, so that words
+/// keep their size on a telephone.
 fn chart(bars: &[(String, u64)], colour: &str) -> String {
     let most = bars.iter().map(|b| b.1).max().unwrap_or(1).max(1) as f64;
-    let height = 24 * bars.len() + 4;
-    let mut s = format!("<svg viewBox='0 0 900 {height}' role=img>");
-    for (i, (name, n)) in bars.iter().enumerate() {
-        let y = 24 * i + 2;
-        let width = (*n as f64 / most * 500.0).max(if *n > 0 { 1.5 } else { 0.0 });
+    let mut s = String::from("<div class=bars>");
+    for (name, n) in bars {
+        let share = *n as f64 / most * 100.0;
         let _ = write!(
             s,
-            "<text x=290 y={} text-anchor=end font-size=13 fill='#1d2733'>{}</text><rect x=300 y={y} width='{width:.1}' height=18 rx=2 fill='{colour}'/>\
-             <text x='{:.1}' y={} font-size=13 fill='#5b6672'>{}</text>",
-            y + 14,
-            escape(name),
-            308.0 + width,
-            y + 14,
+            "<span>{}</span><div><i style='background:{colour};flex-basis:{share:.1}%'></i>{}</div>",
+            escape(&name.replace('_', " ")),
             number(*n)
         );
     }
-    s + "</svg>"
+    s + "</div>"
 }
 
 /// The characters of bin `i`: those whose number has `i` binary digits.

@@ -4,6 +4,7 @@ mod attention;
 mod curve;
 mod encode;
 mod matmul;
+mod rows;
 mod seq2seq;
 mod shakespeare;
 mod train;
@@ -21,6 +22,8 @@ pub(crate) enum Bench {
     Attention(attention::Arguments),
     /// Megabytes of text per second into ids, on one thread and on all.
     Encode(encode::Arguments),
+    /// Rows of tokens from a prepared directory: how fast, and how full.
+    Rows(rows::Arguments),
     /// Training steps of the article's encoder and decoder on random ids.
     #[command(name = "seq2seq")]
     Seq2Seq(seq2seq::Arguments),
@@ -36,6 +39,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Matmul(a) => matmul::run(&a),
         Bench::Attention(a) => attention::run(&a),
         Bench::Encode(a) => encode::run(&a),
+        Bench::Rows(a) => rows::run(&a),
         Bench::Seq2Seq(a) => seq2seq::run(&a),
         Bench::Shakespeare(a) => shakespeare::run(&a),
         Bench::Curve(a) => curve::run(&a),
