@@ -30,6 +30,17 @@ pub(crate) struct Arguments {
     /// What each is asked at the end; may be given more than once.
     #[arg(long)]
     prompt: Vec<String>,
+    /// The learners before deep learning instead, on labelled texts (CSV, JSON lines, a folder for each label) and tagged sentences (CoNLL,
+    /// CoNLL-U, word/TAG): naive Bayes to boosting, HMM and CRF, beside two small networks. Without a path, or for the task that the paths do not
+    /// hold: labelled starter text.
+    #[arg(long, num_args = 0.., value_name = "PATH", conflicts_with_all = ["data", "prompt"])]
+    classic: Option<Vec<PathBuf>>,
+    /// With --classic: only the learners that take seconds, no networks.
+    #[arg(long, requires = "classic")]
+    no_networks: bool,
+    /// With --classic: writes the features and the splits there, for other programs.
+    #[arg(long, requires = "classic", value_name = "DIR")]
+    features: Option<PathBuf>,
     /// Of initial values and orders.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -46,6 +57,10 @@ const CHATS: usize = 1500;
 const MEASURED: usize = 30_000;
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
+    if let Some(paths) = &a.classic {
+        let features = a.features.as_deref();
+        return crate::classic::run(paths, &a.out, features, a.seed, !a.no_networks, a.json);
+    }
     if a.minutes.is_nan() || a.minutes <= 0.0 {
         anyhow::bail!(Usage(format!("--minutes {}: more than none", a.minutes)));
     }

@@ -7,6 +7,7 @@
 mod bench;
 mod bert;
 mod chat;
+mod classic;
 mod data;
 mod exit;
 mod generate;

@@ -7,11 +7,13 @@ const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 44.0;
 const TOP: f64 = 16.0;
-const RIGHT: f64 = 96.0;
+const RIGHT: f64 = 132.0;
 
 /// Colours that are told apart by day and by night.
-const COLOURS: [&str; 9] =
-    ["#8d8d8d", "#c98a1b", "#b23a48", "#7a9a2b", "#d0679d", "#2b9aa0", "#6a7fdb", "#3d5ad8", "#1f8a4c"];
+const COLOURS: [&str; 10] = [
+    "#8d8d8d", "#c98a1b", "#b23a48", "#7a9a2b", "#d0679d", "#2b9aa0", "#6a7fdb", "#3d5ad8", "#1f8a4c",
+    "#a0522d",
+];
 
 /// The colour of the `i`-th of several.
 pub(crate) fn colour(i: usize) -> &'static str {
@@ -152,6 +154,63 @@ pub(crate) fn lines(x: &Axis<'_>, y: &Axis<'_>, dots: bool, all: &[Line]) -> Str
         if let Some((a, b)) = inside.clone().next_back() {
             labels.push((a, b, name.clone(), colour(*i)));
         }
+    }
+    names(&mut s, labels);
+    s + "</svg>"
+}
+
+/// A line with the spread of each of its points.
+pub(crate) struct Curve {
+    /// Number of its colour.
+    pub(crate) colour: usize,
+    /// What stands at its end.
+    pub(crate) name: String,
+    /// Place, height, and how far up and down the bar goes.
+    pub(crate) points: Vec<(f64, f64, f64)>,
+    /// Whether it is drawn strong.
+    pub(crate) strong: bool,
+}
+
+/// Curves with bars, and places of the horizontal axis that are marked.
+pub(crate) fn curves(x: &Axis<'_>, y: &Axis<'_>, all: &[Curve], marks: &[(f64, String)]) -> String {
+    let mut s = frame(x, y, false);
+    for (i, (at, label)) in marks.iter().enumerate() {
+        let at = x_of(x, *at);
+        let _ = write!(
+            s,
+            "<line class=mark x1={at:.1} x2={at:.1} y1={TOP} y2={} /><text class=tick x={:.1} y={:.1}>{label}</text>",
+            HEIGHT - BOTTOM,
+            at + 5.0,
+            HEIGHT - BOTTOM - 8.0 - 14.0 * i as f64
+        );
+    }
+    let mut labels = Vec::new();
+    for c in all {
+        let colour = colour(c.colour);
+        let height = |v: f64| y_of(y, v.clamp(y.from, y.to));
+        let path: Vec<String> =
+            c.points.iter().map(|p| format!("{:.1},{:.1}", x_of(x, p.0), height(p.1))).collect();
+        let width = if c.strong { 3.2 } else { 1.6 };
+        // A curve without a name is points only.
+        let width = if c.name.is_empty() { 0.0 } else { width };
+        let _ = write!(
+            s,
+            "<polyline points='{}' fill=none stroke='{colour}' stroke-width={width} />",
+            path.join(" ")
+        );
+        for &(px, py, by) in &c.points {
+            let at = x_of(x, px);
+            let _ = write!(
+                s,
+                "<line x1={at:.1} x2={at:.1} y1={:.1} y2={:.1} stroke='{colour}' stroke-opacity=.45 stroke-width=1.4 />\
+                 <circle cx={at:.1} cy={:.1} r={} fill='{colour}' />",
+                height(py - by),
+                height(py + by),
+                height(py),
+                if c.strong { 4.0 } else { 3.0 }
+            );
+        }
+        labels.extend(c.points.last().map(|p| (x_of(x, p.0), height(p.1), c.name.clone(), colour)));
     }
     names(&mut s, labels);
     s + "</svg>"

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod chart;
+pub mod classic;
 pub mod page;
 pub mod replies;
 pub mod road;

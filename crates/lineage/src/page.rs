@@ -268,7 +268,7 @@ fn crossing(lines: &[Line]) -> Option<(&str, &str, f64)> {
 }
 
 /// A little more than the range of some numbers.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(crate) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values
         .filter(|v| v.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
@@ -291,7 +291,7 @@ pub(crate) fn escape(s: &str) -> String {
     s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{--ink:#1d2733;--soft:#5b6672;--line:#e2ddd0;--paper:#fbfaf7;--card:#fff}\
 @media(prefers-color-scheme:dark){:root{--ink:#e8e6e0;--soft:#a3abb5;--line:#363d47;--paper:#171b21;--card:#1f252d}}\
 body{font:16px/1.55 system-ui,'Noto Sans CJK SC',sans-serif;color:var(--ink);background:var(--paper);margin:0}\
