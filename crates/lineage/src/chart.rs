@@ -178,9 +178,9 @@ pub(crate) fn curves(x: &Axis<'_>, y: &Axis<'_>, all: &[Curve], marks: &[(f64, S
         let at = x_of(x, *at);
         let _ = write!(
             s,
-            "<line class=mark x1={at:.1} x2={at:.1} y1={TOP} y2={} /><text class=tick x={:.1} y={:.1}>{label}</text>",
+            "<line class=mark x1={at:.1} x2={at:.1} y1={TOP} y2={} /><text class=tick x={:.1} y={:.1} text-anchor=end>{label}</text>",
             HEIGHT - BOTTOM,
-            at + 5.0,
+            at - 5.0,
             HEIGHT - BOTTOM - 8.0 - 14.0 * i as f64
         );
     }

@@ -1,6 +1,6 @@
 //! Labelled starter text: short reviews that are kind or unkind, and sentences with a part of speech for each word.
 //!
-//! Made so that counting words gets far but not all the way: a third of the judgements are turned round by a word before them ("not at all
+//! Made so that counting words gets far but not all the way: a fifth of the judgements are turned round by a word before them ("not at all
 //! boring"), and many words of the sentences have more than one part of speech ("they watch the watch").
 
 use crate::labelled::Labelled;
@@ -107,7 +107,7 @@ const FILMS: [&str; 16] = [
 /// A judgement that is kind or not, the latter half of the time by turning a word round.
 fn judgement(r: &mut Random, kind: bool) -> String {
     let aspect = r.pick(&ASPECTS);
-    let turned = r.chance(35);
+    let turned = r.chance(20);
     let word = r.pick(if kind != turned { &GOOD } else { &BAD });
     let other = r.pick(if kind != turned { &GOOD } else { &BAD });
     if turned {

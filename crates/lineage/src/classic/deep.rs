@@ -26,11 +26,13 @@ const WIDTH: usize = 64;
 /// Words of a text that are read, its last: reviews end with a verdict.
 pub(super) const LONGEST: usize = 160;
 /// Words of a batch.
-const BATCH: usize = 4096;
-/// Times that every text is read at least.
-const EPOCHS: usize = 4;
+const BATCH: usize = 2048;
+/// Times that every text is read: few if they are many words, more if they are few.
+const EPOCHS: [usize; 2] = [4, 8];
+/// Words that are read in all if that lies between.
+const WORDS: usize = 1 << 20;
 /// Steps that are taken even if the texts are few.
-pub(super) const STEPS: usize = 60;
+pub(super) const STEPS: usize = 80;
 /// Share of elements dropped in learning.
 const DROPOUT: f32 = 0.3;
 
@@ -135,7 +137,7 @@ impl Reader {
         let mut step = Step::new(self, settings, DType::F32, seed);
         let words: usize = texts.iter().map(Vec::len).sum();
         let each = words.div_ceil(BATCH).max(1);
-        let epochs = EPOCHS.max(steps.div_ceil(each));
+        let epochs = (WORDS / words.max(1)).clamp(EPOCHS[0], EPOCHS[1]).max(steps.div_ceil(each));
         let total = (epochs * each) as f32;
         let mut done = 0.0;
         for epoch in 0..epochs {

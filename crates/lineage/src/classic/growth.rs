@@ -106,7 +106,9 @@ fn crossings(task: &Task, language: Language) -> String {
     let largest = task.points.iter().map(|p| p.size).max().unwrap_or(0);
     for deep in CLASSIFIERS.iter().filter(|l| l.is_deep() && task.last(**l).is_some()) {
         let (mut past, mut behind) = (Vec::new(), Vec::new());
-        for old in CLASSIFIERS.iter().filter(|l| !l.is_deep() && task.last(**l).is_some()) {
+        // Those that stop at fewer texts cannot be compared with the largest size.
+        let whole = |l: &Learner| task.last(*l).is_some_and(|p| p.size == largest);
+        for old in CLASSIFIERS.iter().filter(|l| !l.is_deep() && whole(l)) {
             match (crossing(&line(task, *old), &line(task, *deep)), language) {
                 (Crossing::At(size), Language::English) => {
                     past.push(format!("{} at about {:.0} texts", old.name(), size))
@@ -156,6 +158,12 @@ fn crossings(task: &Task, language: Language) -> String {
                 behind.join("、")
             ),
         };
+    }
+    if task.last(Learner::Bert).is_some() {
+        s += language.say(
+            "This BERT has read nothing but these texts, for a minute; what made BERT better than all before it was reading a thousand times more first.",
+            "这个 BERT 只读过这些文本、只读了一分钟；真正的 BERT 胜过前人，靠的是事先读过成千上万倍的文字。",
+        );
     }
     s
 }
