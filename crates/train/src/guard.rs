@@ -45,6 +45,11 @@ impl Guard {
         self.seen += 1;
     }
 
+    /// Batches passed over since the last one that was learned from.
+    pub fn in_a_row(&self) -> u32 {
+        self.refused
+    }
+
     /// A batch was passed over; false if it is time to give up.
     pub fn refused(&mut self) -> bool {
         self.skipped += 1;

@@ -109,7 +109,7 @@ pub enum Error {
     #[error(
         "{0}; {1} batches in a row were passed over, so it is the model that is ill: go on from the last checkpoint with a lower --lr, or look at skipped.jsonl"
     )]
-    Diverged(Diverged, u64),
+    Diverged(Diverged, u32),
     /// The directory holds another run.
     #[error("{0}")]
     Other(String),
@@ -163,7 +163,6 @@ impl Run<'_> {
         let mut metrics = self.metrics(step.optimiser().steps())?;
         let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
         let (begun, first) = (Instant::now(), step.optimiser().steps());
-        let mut ill = 0;
         while step.optimiser().steps() < plan.steps {
             let now = step.optimiser().steps();
             let place = rows.position();
@@ -178,10 +177,10 @@ impl Run<'_> {
                 Ok(outcome) => outcome,
                 Err(why) => {
                     self.skip(&why, place, &batches)?;
-                    ill += 1;
-                    let go_on = observe(Event::Skipped { why: &why, skipped: guard.skipped + 1 });
-                    if !guard.refused() {
-                        return Err(Error::Diverged(why, ill));
+                    let usable = guard.refused();
+                    let go_on = observe(Event::Skipped { why: &why, skipped: guard.skipped });
+                    if !usable {
+                        return Err(Error::Diverged(why, guard.in_a_row()));
                     }
                     if go_on {
                         continue;
@@ -191,7 +190,6 @@ impl Run<'_> {
                     return Ok(Ending::Stopped { step: now });
                 }
             };
-            ill = 0;
             guard.learned(outcome.loss.mean());
             let done = now + 1;
             let seconds = begun.elapsed().as_secs_f64();
