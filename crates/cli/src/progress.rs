@@ -40,7 +40,7 @@ impl Progress {
                 );
                 self.show(&text, step == steps);
             }
-            Event::Evaluated { step, ref result } if result.bytes > 0 => {
+            Event::Evaluated { step, ref result, .. } if result.bytes > 0 => {
                 self.line(&format!(
                     "  {} step {step}: validation loss {:.3}, {:.1} % right, {:.3} bits per byte",
                     self.name,
@@ -49,7 +49,7 @@ impl Progress {
                     result.bits_per_byte()
                 ));
             }
-            Event::Evaluated { step, ref result } if result.loss.weight > 0.0 => {
+            Event::Evaluated { step, ref result, .. } if result.loss.weight > 0.0 => {
                 self.line(&format!("  {} step {step}: {}", self.name, judged(result)));
             }
             Event::Evaluated { .. } => {}

@@ -7,6 +7,7 @@ pub mod bert;
 pub mod evaluate;
 pub mod examples;
 pub mod guard;
+pub mod memory;
 pub mod optim;
 pub mod plan;
 pub mod run;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::evaluate::{Evaluation, evaluate, fill};
 use crate::guard::Guard;
+use crate::memory::resident_bytes;
 use crate::plan::Plan;
 use crate::step::{Diverged, Step};
 
@@ -40,7 +41,6 @@ pub struct Run<'a> {
 }
 
 /// What happens in a run.
-#[derive(Debug)]
 pub enum Event<'a> {
     /// It goes on from a checkpoint.
     Resumed {
@@ -65,6 +65,12 @@ pub enum Event<'a> {
         seconds: f64,
         /// Steps of this sitting.
         here: u64,
+        /// Share of the peak learning rate.
+        rate: f32,
+        /// Bytes of resident memory, where that is known.
+        memory: Option<u64>,
+        /// The model after the step.
+        model: &'a Network,
     },
     /// A batch was not learned from: its loss was not finite, or far from what is usual.
     Skipped {
@@ -79,6 +85,8 @@ pub enum Event<'a> {
         step: u64,
         /// The outcome.
         result: Evaluation,
+        /// The model that was evaluated.
+        model: &'a Network,
     },
     /// A checkpoint is on the disk.
     Saved(&'a Path),
@@ -193,8 +201,9 @@ impl Run<'_> {
             guard.learned(outcome.loss.mean());
             let done = now + 1;
             let seconds = begun.elapsed().as_secs_f64();
+            let memory = resident_bytes();
             let line = json!({"step": done, "tokens": tokens, "loss": outcome.loss.mean(), "accuracy": outcome.loss.accuracy(), "rate": factor,
-                              "gradient_norm": outcome.gradient_norm, "seconds": seconds});
+                              "gradient_norm": outcome.gradient_norm, "seconds": seconds, "memory": memory});
             self.write_line(&mut metrics, &line)?;
             let go_on = observe(Event::Step {
                 step: done,
@@ -204,6 +213,9 @@ impl Run<'_> {
                 tokens,
                 seconds,
                 here: done - first,
+                rate: factor,
+                memory,
+                model: &model,
             });
             if done.is_multiple_of(plan.evaluate_every) && done < plan.steps {
                 let result = self.evaluate(&model)?;
@@ -212,7 +224,7 @@ impl Run<'_> {
                     let path = self.dir.join("best");
                     directory::save(&path, &model, &self.end, &self.extra)?;
                 }
-                observe(Event::Evaluated { step: done, result });
+                observe(Event::Evaluated { step: done, result, model: &model });
             }
             if !go_on || (done.is_multiple_of(plan.save_every) && done < plan.steps) {
                 let path = self.save(&model, &step, tokens, rows.position(), &guard)?;
@@ -224,7 +236,7 @@ impl Run<'_> {
         }
         let mut result = self.evaluate(&model)?;
         self.note(&mut metrics, plan.steps, &result)?;
-        observe(Event::Evaluated { step: plan.steps, result });
+        observe(Event::Evaluated { step: plan.steps, result, model: &model });
         let best = self.dir.join("best");
         if plan.keep_best && !self.is_best(&result)? && best.exists() {
             model = directory::load(&best)?;
