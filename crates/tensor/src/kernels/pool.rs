@@ -5,9 +5,12 @@
 //! region, so that the rows which it wrote in one operation are those it reads in the next, and helps the others when its share is
 //! done. Two cores may have no cache in common, and then a line that changes hands costs as much as one from memory. Workers spin briefly for the next region, because a training step has hundreds of them close
 //! together, then sleep. A region begun inside a region runs on the calling thread alone.
+//!
+//! Nobody waits for a thread that has not come: a worker enters a region while it is open, and the caller shuts it when no task is left, so
+//! that one whose processor is busy elsewhere costs its share of the help and no more.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,28 +20,50 @@ const SPIN: Duration = Duration::from_micros(200);
 
 type Job = *const (dyn Fn(usize) + Sync);
 
-/// A region as the workers see it. The pointer is valid from the moment `generation` is raised until `active` is back to 0.
+/// A region as the workers see it. The pointer is valid for a worker from its entry through the gate until it leaves.
 #[derive(Clone, Copy)]
 struct Region {
     job: Job,
     tasks: usize,
 }
 
-// SAFETY: the pointed-to closure is `Sync`, and `Pool::run` keeps it alive until every worker has left the region.
+// SAFETY: the pointed-to closure is `Sync`, and `Pool::run` keeps it alive until the gate is shut and every worker inside has left.
 unsafe impl Send for Region {}
 
 struct Shared {
-    /// Raised by one for each region; workers watch it.
-    generation: AtomicUsize,
+    /// Which region it is, whether it is open, and how many workers are inside; see [`Gate`].
+    gate: AtomicU64,
     /// For each thread, how many tasks of its share were taken.
     taken: Vec<Own>,
-    /// Workers that have not left the region yet.
-    active: AtomicUsize,
     region: Mutex<Option<Region>>,
     sleepers: AtomicUsize,
     wake: Condvar,
     failed: AtomicBool,
     quit: AtomicBool,
+}
+
+/// What the gate's word says: the number of the region, a bit that it is open, the workers inside.
+struct Gate(u64);
+
+impl Gate {
+    const OPEN: u64 = 1 << 31;
+
+    fn generation(&self) -> u64 {
+        self.0 >> 32
+    }
+
+    fn is_open(&self) -> bool {
+        self.0 & Gate::OPEN != 0
+    }
+
+    fn inside(&self) -> u64 {
+        self.0 & (Gate::OPEN - 1)
+    }
+
+    /// The next region, open, nobody inside.
+    fn next(&self) -> u64 {
+        self.generation().wrapping_add(1) << 32 | Gate::OPEN
+    }
 }
 
 /// A counter that has its cache lines (and their neighbours, which are fetched in pairs) for itself.
@@ -62,9 +87,8 @@ impl Pool {
     pub fn new(threads: usize) -> Pool {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
-            generation: AtomicUsize::new(0),
+            gate: AtomicU64::new(0),
             taken: (0..threads).map(|_| Own(AtomicUsize::new(0))).collect(),
-            active: AtomicUsize::new(0),
             region: Mutex::new(None),
             sleepers: AtomicUsize::new(0),
             wake: Condvar::new(),
@@ -96,13 +120,12 @@ impl Pool {
         }
         let _one_region = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let s = &*self.shared;
-        // SAFETY: only the lifetime is erased. `f` outlives this call, and this call returns (or unwinds) only after
-        // `active` has come back to 0, that is after every worker has stopped using the pointer: `Leave` waits for it.
+        // SAFETY: only the lifetime is erased. `f` outlives this call, and this call returns (or unwinds) only after `Leave` has
+        // shut the gate and seen nobody inside: no worker uses the pointer then, and none can come to use it.
         let job: Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Job>(f) };
         s.taken.iter().for_each(|t| t.0.store(0, Ordering::Relaxed));
-        s.active.store(self.workers.len(), Ordering::Relaxed);
         *s.region.lock().unwrap_or_else(PoisonError::into_inner) = Some(Region { job, tasks });
-        s.generation.fetch_add(1, Ordering::SeqCst);
+        s.gate.store(s.gate().next(), Ordering::SeqCst);
         if s.sleepers.load(Ordering::SeqCst) > 0 {
             let _guard = s.region.lock().unwrap_or_else(PoisonError::into_inner);
             s.wake.notify_all();
@@ -112,7 +135,8 @@ impl Pool {
             fn drop(&mut self) {
                 INSIDE.set(false);
                 let mut spins = 0u32;
-                while self.0.active.load(Ordering::Acquire) > 0 {
+                self.0.gate.fetch_and(!Gate::OPEN, Ordering::AcqRel);
+                while self.0.gate().inside() > 0 {
                     spins += 1;
                     if spins.is_multiple_of(4096) { std::thread::yield_now() } else { std::hint::spin_loop() }
                 }
@@ -130,7 +154,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        // Shut, so that nobody goes in; another number, so that everybody looks.
+        self.shared.gate.store(self.shared.gate().next() & !Gate::OPEN, Ordering::SeqCst);
         {
             let _guard = self.shared.region.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.wake.notify_all();
@@ -142,6 +167,22 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    fn gate(&self) -> Gate {
+        Gate(self.gate.load(Ordering::SeqCst))
+    }
+
+    /// Enters the present region if it is still open.
+    fn enter(&self) -> Result<(), Gate> {
+        let mut word = self.gate.load(Ordering::Acquire);
+        while Gate(word).is_open() {
+            match self.gate.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => word = now,
+            }
+        }
+        Err(Gate(word))
+    }
+
     /// Runs the tasks of thread `me`'s share, then what is left of the others'.
     fn take_tasks(&self, me: usize, f: &(dyn Fn(usize) + Sync), tasks: usize) {
         let threads = self.taken.len();
@@ -160,16 +201,17 @@ impl Shared {
     fn work(&self, me: usize) {
         INSIDE.set(true);
         let mut seen = 0;
-        loop {
+        while !self.quit.load(Ordering::SeqCst) {
             self.wait_past(seen);
-            if self.quit.load(Ordering::SeqCst) {
-                return;
+            // The region that is open by now may be a later one than the one that woke this worker: as good.
+            if let Err(shut) = self.enter() {
+                seen = shut.generation();
+                continue;
             }
-            seen += 1;
+            seen = self.gate().generation();
             let region = *self.region.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(Region { job, tasks }) = region {
-                // SAFETY: `run` published this closure for the present generation and waits for `active` to reach 0,
-                // which this worker lowers only below.
+                // SAFETY: this worker is inside, so `run` has not returned and its closure is alive.
                 let f = unsafe { &*job };
                 let outcome =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.take_tasks(me, f, tasks)));
@@ -178,15 +220,16 @@ impl Shared {
                     self.failed.store(true, Ordering::Relaxed);
                 }
             }
-            self.active.fetch_sub(1, Ordering::Release);
+            self.gate.fetch_sub(1, Ordering::Release);
         }
     }
 
-    fn wait_past(&self, seen: usize) {
+    /// Waits until the region is another than the one of that number.
+    fn wait_past(&self, seen: u64) {
         let begun = Instant::now();
         loop {
             for _ in 0..256 {
-                if self.generation.load(Ordering::Acquire) != seen {
+                if Gate(self.gate.load(Ordering::Acquire)).generation() != seen {
                     return;
                 }
                 std::hint::spin_loop();
@@ -197,7 +240,7 @@ impl Shared {
         }
         let mut guard = self.region.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        while self.generation.load(Ordering::SeqCst) == seen {
+        while self.gate().generation() == seen {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
@@ -345,6 +388,24 @@ mod tests {
             }
         }
         assert_eq!(sum.load(Ordering::Relaxed), 2000 * 10);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_worker_that_does_not_come() {
+        let mut pool = Pool::new(3);
+        let shared = Arc::clone(&pool.shared);
+        let sum = AtomicUsize::new(0);
+        let add = |i| {
+            sum.fetch_add(i, Ordering::Relaxed);
+        };
+        // Both workers are gone; the pool does not know.
+        shared.quit.store(true, Ordering::SeqCst);
+        pool.run(100, &add);
+        pool.workers.drain(..).for_each(|w| w.join().unwrap());
+        pool.run(100, &add);
+        assert_eq!(sum.load(Ordering::Relaxed), 2 * 4950);
+        assert!(shared.enter().is_err(), "a region is shut when its caller has returned");
+        assert_eq!(shared.gate().inside(), 0);
     }
 
     #[test]
