@@ -216,6 +216,8 @@ pub(crate) fn settle(
         save_every: common.save_every.max(1),
         keep_best: false,
         data,
+        limits: pupil_train::plan::Limits::default(),
+        forecast: None,
     };
     let epochs = (steps * (rows * row_tokens) as u64) as f64 / train.tokens() as f64;
     eprintln!(

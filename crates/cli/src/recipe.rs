@@ -338,6 +338,8 @@ fn train(a: &Arguments, recipe: &Recipe, text: &str, out: &Path) -> anyhow::Resu
         save_every: 500,
         keep_best: t.keep_best,
         data: learn::fingerprint(train, &tokenizer.to_json()),
+        limits: pupil_train::plan::Limits::default(),
+        forecast: None,
     };
     let plan = match learn::planned(a.resume, out)? {
         Some(there) => learn::checked(there, plan.data)?,

@@ -296,6 +296,8 @@ impl Walk<'_> {
                 save_every: (steps / 4).max(1),
                 keep_best: true,
                 data: String::new(),
+                limits: pupil_train::plan::Limits::default(),
+                forecast: None,
             }
         });
         let id_bytes = examples::id_bytes(self.tokenizer);

@@ -31,14 +31,31 @@ pub fn evaluate(
     budget: usize,
     dtype: DType,
 ) -> Result<Evaluation, Error> {
+    evaluate_part(model, examples, id_bytes, budget, dtype, u64::MAX)
+}
+
+/// The same on the first rows that hold `most` tokens, which are the same ones each time.
+///
+/// # Errors
+/// If the sequences cannot be read.
+pub fn evaluate_part(
+    model: &impl Model,
+    examples: &dyn Examples,
+    id_bytes: &[u32],
+    budget: usize,
+    dtype: DType,
+    most: u64,
+) -> Result<Evaluation, Error> {
     let mut result = Evaluation::default();
     if examples.tokens() == 0 {
         return Ok(result);
     }
     let mut rows = examples.rows(budget, 0);
     let (mut row, mut batch) = (Row::default(), Batch::default());
-    while rows.position().epoch == 0 {
+    let mut read = 0;
+    while rows.position().epoch == 0 && read < most {
         rows.next(&mut row)?;
+        read += row.ids.len() as u64;
         fill(&mut batch, &row);
         let mut graph = Graph::inference(model.parameters(), dtype).passing();
         result.loss += model.loss(&mut graph, &batch, 1.0);

@@ -9,6 +9,7 @@ pub mod examples;
 pub mod guard;
 pub mod memory;
 pub mod optim;
+pub mod pace;
 pub mod plan;
 pub mod run;
 pub mod schedule;

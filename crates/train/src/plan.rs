@@ -41,6 +41,46 @@ pub struct Plan {
     pub keep_best: bool,
     /// BLAKE3 of everything that is learned from.
     pub data: String,
+    /// What may end it before its last step, and what may change how many there are.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What it was expected to take and to reach.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
+}
+
+/// What bounds a run beside its steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Seconds that all sittings together may take, from the first step to the last evaluation; see [`crate::pace`].
+    #[serde(default)]
+    pub seconds: Option<f64>,
+    /// Bits for each byte of validation text at which it is enough.
+    #[serde(default)]
+    pub bits_per_byte: Option<f64>,
+    /// Evaluations in a row without a new lowest loss after which it is enough.
+    #[serde(default)]
+    pub evaluations: Option<u64>,
+    /// Tokens of an evaluation at most; the same ones each time.
+    #[serde(default)]
+    pub evaluate_tokens: Option<u64>,
+}
+
+/// What a run is expected to take and to reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// From the command to the finished model.
+    pub seconds: f64,
+    /// Of these, one step.
+    pub seconds_per_step: f64,
+    /// Of these, one evaluation.
+    pub seconds_per_evaluation: f64,
+    /// Most resident memory of the process.
+    pub memory_bytes: u64,
+    /// Largest size of the run's directory.
+    pub disk_bytes: u64,
+    /// Bits for each byte of validation text at the end.
+    pub bits_per_byte: Option<f64>,
 }
 
 impl Plan {
@@ -68,10 +108,12 @@ impl Plan {
         parameters * 16 + packed + activations as u64
     }
 
-    /// The fields in which two plans differ, with both values.
+    /// The fields in which two plans differ, with both values. What was expected of them is none.
     pub fn differences(&self, other: &Plan) -> Vec<String> {
-        let fields =
-            |p: &Plan| serde_json::to_value(p).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default();
+        let fields = |p: &Plan| {
+            let p = Plan { forecast: None, ..p.clone() };
+            serde_json::to_value(p).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default()
+        };
         let (a, b) = (fields(self), fields(other));
         a.iter()
             .filter(|(k, v)| b.get(*k) != Some(v))

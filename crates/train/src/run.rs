@@ -13,10 +13,11 @@ use pupil_data::{Examples, Position, Row};
 use pupil_model::{Batch, Model, Network};
 use serde_json::{Value, json};
 
-use crate::evaluate::{Evaluation, evaluate, fill};
+use crate::evaluate::{Evaluation, evaluate_part, fill};
 use crate::guard::Guard;
 use crate::memory::resident_bytes;
-use crate::plan::Plan;
+use crate::pace::{Pace, Turn};
+use crate::plan::{Limits, Plan};
 use crate::step::{Diverged, Step};
 
 /// Checkpoints that are kept.
@@ -79,6 +80,15 @@ pub enum Event<'a> {
         /// Batches passed over so far.
         skipped: u64,
     },
+    /// The number of steps was settled anew, so that the run ends in time.
+    Paced(Turn),
+    /// The run ends before its last step: what it was to reach is reached, or it gains nothing more.
+    Enough {
+        /// Steps done.
+        step: u64,
+        /// Why.
+        why: &'a str,
+    },
     /// The validation text was evaluated.
     Evaluated {
         /// Steps done.
@@ -136,7 +146,7 @@ impl Run<'_> {
     ) -> Result<Ending, Error> {
         let plan = &self.plan;
         let mut step = Step::new(&model, plan.optimiser, plan.dtype(), plan.seed);
-        let mut tokens = 0;
+        let (mut tokens, mut seconds_before) = (0, 0.0);
         let mut rows = self.train.rows(plan.row_tokens, plan.seed);
         let mut row = Row::default();
         let mut guard = Guard::default();
@@ -154,6 +164,7 @@ impl Run<'_> {
             }
             if let Some((path, state)) = found {
                 tokens = state["tokens"].as_u64().unwrap_or(0);
+                seconds_before = state["seconds"].as_f64().unwrap_or(0.0);
                 guard = serde_json::from_value(state["guard"].clone()).unwrap_or_default();
                 model = restore(&path, &state, &mut step)?;
                 match serde_json::from_value::<Position>(state["position"].clone()) {
@@ -171,15 +182,18 @@ impl Run<'_> {
         let mut metrics = self.metrics(step.optimiser().steps())?;
         let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
         let (begun, first) = (Instant::now(), step.optimiser().steps());
-        while step.optimiser().steps() < plan.steps {
+        let mut pace = Pace::open(&self.dir, plan, seconds_before);
+        let mut last = None;
+        while step.optimiser().steps() < pace.steps(step.optimiser().steps()) {
             let now = step.optimiser().steps();
+            pace.begin();
             let place = rows.position();
             for batch in &mut batches {
                 rows.next(&mut row)?;
                 fill(batch, &row);
                 tokens += (row.ids.len() + row.source_ids.len()) as u64;
             }
-            let factor = plan.schedule.factor(now, plan.steps);
+            let factor = plan.schedule.factor(pace.planned_step(now), plan.steps);
             step.limit(guard.limit());
             let outcome = match step.run(&mut model, &batches, factor) {
                 Ok(outcome) => outcome,
@@ -193,7 +207,7 @@ impl Run<'_> {
                     if go_on {
                         continue;
                     }
-                    let path = self.save(&model, &step, tokens, rows.position(), &guard)?;
+                    let path = self.save(&model, &step, tokens, rows.position(), &guard, pace.seconds())?;
                     observe(Event::Saved(&path));
                     return Ok(Ending::Stopped { step: now });
                 }
@@ -207,7 +221,7 @@ impl Run<'_> {
             self.write_line(&mut metrics, &line)?;
             let go_on = observe(Event::Step {
                 step: done,
-                steps: plan.steps,
+                steps: pace.steps(now),
                 loss: outcome.loss.mean(),
                 gradient_norm: outcome.gradient_norm,
                 tokens,
@@ -217,26 +231,43 @@ impl Run<'_> {
                 memory,
                 model: &model,
             });
-            if done.is_multiple_of(plan.evaluate_every) && done < plan.steps {
+            let evaluations = (pace.steps(done) - done).div_ceil(plan.evaluate_every);
+            if let Some(turn) = pace.ended(done, evaluations)? {
+                observe(Event::Paced(turn));
+            }
+            if done.is_multiple_of(plan.evaluate_every) && done < pace.steps(done) {
+                let since = Instant::now();
                 let result = self.evaluate(&model)?;
+                pace.evaluated(since.elapsed().as_secs_f64());
                 self.note(&mut metrics, done, &result)?;
                 if plan.keep_best && self.is_best(&result)? {
                     let path = self.dir.join("best");
                     directory::save(&path, &model, &self.end, &self.extra)?;
                 }
                 observe(Event::Evaluated { step: done, result, model: &model });
+                if let Some(why) = self.enough(&result)? {
+                    observe(Event::Enough { step: done, why: &why });
+                    last = Some(result);
+                    break;
+                }
             }
-            if !go_on || (done.is_multiple_of(plan.save_every) && done < plan.steps) {
-                let path = self.save(&model, &step, tokens, rows.position(), &guard)?;
+            if !go_on || (done.is_multiple_of(plan.save_every) && done < pace.steps(done)) {
+                let path = self.save(&model, &step, tokens, rows.position(), &guard, pace.seconds())?;
                 observe(Event::Saved(&path));
             }
             if !go_on {
                 return Ok(Ending::Stopped { step: done });
             }
         }
-        let mut result = self.evaluate(&model)?;
-        self.note(&mut metrics, plan.steps, &result)?;
-        observe(Event::Evaluated { step: plan.steps, result, model: &model });
+        let mut result = match last {
+            Some(result) => result,
+            None => {
+                let (result, done) = (self.evaluate(&model)?, step.optimiser().steps());
+                self.note(&mut metrics, done, &result)?;
+                observe(Event::Evaluated { step: done, result, model: &model });
+                result
+            }
+        };
         let best = self.dir.join("best");
         if plan.keep_best && !self.is_best(&result)? && best.exists() {
             model = directory::load(&best)?;
@@ -249,7 +280,22 @@ impl Run<'_> {
     }
 
     fn evaluate(&self, model: &Network) -> Result<Evaluation, Error> {
-        Ok(evaluate(model, self.validation, self.id_bytes, self.plan.row_tokens, self.plan.dtype())?)
+        let (plan, most) = (&self.plan, self.plan.limits.evaluate_tokens.unwrap_or(u64::MAX));
+        Ok(evaluate_part(model, self.validation, self.id_bytes, plan.row_tokens, plan.dtype(), most)?)
+    }
+
+    /// Why an evaluation, which stands in the metrics already, is the last; none if it is not.
+    fn enough(&self, result: &Evaluation) -> Result<Option<String>, Error> {
+        let Limits { bits_per_byte, evaluations, .. } = self.plan.limits;
+        let reached = result.bits_per_byte();
+        if let Some(wanted) = bits_per_byte.filter(|&w| result.bytes > 0 && reached <= w) {
+            return Ok(Some(format!("{reached:.3} bits per byte reached, {wanted} wanted")));
+        }
+        let Some(most) = evaluations else { return Ok(None) };
+        let losses = self.losses()?;
+        let best = losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |b| b.0);
+        let since = losses.len().saturating_sub(best + 1) as u64;
+        Ok((since >= most).then(|| format!("{since} evaluations without a lower loss")))
     }
 
     fn note(&self, metrics: &mut std::fs::File, step: u64, result: &Evaluation) -> Result<(), Error> {
@@ -260,12 +306,16 @@ impl Run<'_> {
 
     /// Whether no evaluation in the metrics has a lower loss; the present one stands there already.
     fn is_best(&self, result: &Evaluation) -> Result<bool, Error> {
+        Ok(self.losses()?.into_iter().fold(f64::INFINITY, f64::min) >= result.loss.mean())
+    }
+
+    /// The validation losses in the metrics.
+    fn losses(&self) -> Result<Vec<f64>, Error> {
         let path = self.dir.join("metrics.jsonl");
         let text = std::fs::read_to_string(&path).map_err(|source| FileError::Read { path, source })?;
         let losses = text.lines().filter(|l| l.contains("validation_loss"));
-        let losses =
-            losses.filter_map(|l| serde_json::from_str::<Value>(l).ok()?["validation_loss"].as_f64());
-        Ok(losses.fold(f64::INFINITY, f64::min) >= result.loss.mean())
+        let number = |l| serde_json::from_str::<Value>(l).ok()?["validation_loss"].as_f64();
+        Ok(losses.filter_map(number).collect())
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -343,6 +393,7 @@ impl Run<'_> {
         tokens: u64,
         position: Position,
         guard: &Guard,
+        seconds: f64,
     ) -> Result<PathBuf, Error> {
         let optimiser = step.optimiser();
         let mut files = directory::files(model, &self.end)?;
@@ -351,7 +402,7 @@ impl Run<'_> {
         });
         files.push(state::moments_file(moments.filter(|(_, d)| !d.is_empty()))?);
         files.extend_from_slice(&self.extra);
-        let about = json!({"step": optimiser.steps(), "tokens": tokens, "position": position, "guard": guard, "plan": self.plan});
+        let about = json!({"step": optimiser.steps(), "tokens": tokens, "position": position, "guard": guard, "seconds": seconds, "plan": self.plan});
         Ok(state::save(&self.checkpoints(), optimiser.steps(), &about, files, KEEP)?)
     }
 }

@@ -10,6 +10,7 @@ use pupil_tokenizer::Tokenizer;
 use pupil_train::evaluate::fill;
 use pupil_train::examples::id_bytes;
 use pupil_train::optim::Settings;
+use pupil_train::plan::Limits;
 use pupil_train::run::Run;
 use pupil_train::schedule::Schedule;
 use pupil_train::step::Step;
@@ -81,6 +82,8 @@ fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
         save_every: 5,
         keep_best: false,
         data: "test".into(),
+        limits: Limits::default(),
+        forecast: None,
     };
     let dir = tempfile::tempdir().unwrap();
     let run = |name: &str| Run {
@@ -118,6 +121,59 @@ fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
 }
 
 #[test]
+fn a_run_ends_when_its_limits_say_so_and_resumes_with_the_pace_that_was_decided() {
+    let (id_bytes, items) = (id_bytes(&tokenizer()), items(283));
+    let dir = tempfile::tempdir().unwrap();
+    let start = |name: &str, rate: f32, limits: Limits, until: u64| {
+        let plan = Plan {
+            stage: "pretrain".into(),
+            model: Architecture::Gpt(config(283)),
+            optimiser: Settings { learning_rate: rate, ..Settings::default() },
+            schedule: Schedule::Trapezoid { warmup: 3, decay: 10, floor: 0.0 },
+            steps: 24,
+            rows: 1,
+            row_tokens: 128,
+            seed: 3,
+            dtype: "f32".into(),
+            evaluate_every: 8,
+            save_every: 5,
+            keep_best: false,
+            data: "test".into(),
+            limits,
+            forecast: None,
+        };
+        let gpt = Network::new(plan.model.clone(), plan.seed);
+        let dir = dir.path().join(name);
+        let (train, validation) = (&items, &items);
+        let resume = dir.join("run.json").exists();
+        let run = Run { plan, dir, id_bytes: &id_bytes, extra: vec![], end: vec![1], train, validation };
+        let mut steps = 0;
+        let ending = run.start(gpt, resume, &mut |e| {
+            if let Event::Step { step, .. } = e {
+                steps = step;
+            }
+            steps != until
+        });
+        (ending.unwrap(), steps)
+    };
+    let reached = Limits { bits_per_byte: Some(1e3), ..Limits::default() };
+    assert!(matches!(start("reached", 1e-3, reached, 0), (Ending::Done(_, r), 8) if r.bits_per_byte() < 1e3));
+    let stale = Limits { evaluations: Some(1), evaluate_tokens: Some(256), ..Limits::default() };
+    assert!(matches!(start("stale", 0.0, stale, 0), (Ending::Done(..), 16)));
+    for (name, until) in [("straight", 0), ("broken", 9)] {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("pace.jsonl"), "{\"at\":7,\"steps\":19}\n{\"at\":12,\"steps\":30}\n")
+            .unwrap();
+        let ending = start(name, 1e-3, Limits::default(), until);
+        assert!(until == 0 && ending.1 == 30 || matches!(ending.0, Ending::Stopped { step: 9 }));
+    }
+    assert!(matches!(start("broken", 1e-3, Limits::default(), 0), (Ending::Done(..), 30)));
+    let read = |name: &str| std::fs::read(dir.path().join(name).join("model/model.safetensors")).unwrap();
+    assert!(read("straight") == read("broken"));
+}
+
+#[test]
 fn a_run_from_shards_goes_on_where_it_stopped() {
     let (t, dir) = (tokenizer(), tempfile::tempdir().unwrap());
     let shard = dir.path().join("train.tokens");
@@ -144,6 +200,8 @@ fn a_run_from_shards_goes_on_where_it_stopped() {
             save_every: 5,
             keep_best: false,
             data: "test".into(),
+            limits: Limits::default(),
+            forecast: None,
         };
         let gpt = Network::new(plan.model.clone(), plan.seed);
         let (train, validation) = (&shards, &shards);
@@ -357,6 +415,8 @@ fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
             save_every: 5,
             keep_best: true,
             data: "test".into(),
+            limits: Limits::default(),
+            forecast: None,
         };
         let dir = tempfile::tempdir().unwrap();
         let start = |name: &str, resume: bool, until: u64| {
@@ -482,6 +542,8 @@ fn a_spike_is_passed_over_and_named_and_many_end_the_run() {
             save_every: 20,
             keep_best: false,
             data: "test".into(),
+            limits: Limits::default(),
+            forecast: None,
         };
         let run = Run {
             plan,
