@@ -1,7 +1,7 @@
 //! `pupil plan`: what a known model costs: parameters, memory, arithmetic, time on this machine and on hardware given by its speed.
 
-use pupil_data::report::{number, size};
 use pupil_model::families::{self, PRESETS};
+use pupil_report::{number, size};
 use pupil_tensor::kernels::{peak, pool};
 
 use crate::exit::Usage;

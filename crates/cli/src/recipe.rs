@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pupil_data::cornell::{Cornell, article_clean};
-use pupil_data::report::number;
 use pupil_data::{Items, Packer, documents, prepare};
 use pupil_model::{Form, Network, Settings, rnn, rnnsearch, seq2seq, transformer};
+use pupil_report::number;
 use pupil_tokenizer::{WordLevel, word_level};
 use pupil_train::schedule::Schedule;
 use pupil_train::{Plan, optim};

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context;
 use pupil_chat::SPECIALS;
 use pupil_data::documents;
-use pupil_data::report::{number, size};
+use pupil_report::{number, size};
 use pupil_tensor::kernels::pool;
 use pupil_tokenizer::{
     BertNormalizer, Specials, Split, Tokenizer, Training, WordLevel, word_level, wordpiece,

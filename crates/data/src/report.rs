@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use pupil_report::page::{self, escape};
+use pupil_report::{number, size};
+
 use crate::clean::Reason;
 use crate::prepare::{FileReport, Report, Tally};
 
@@ -135,27 +138,25 @@ impl Report {
 
     /// The report as a page.
     pub fn html(&self) -> String {
-        let mut s = String::from(HEAD);
+        let mut s = String::new();
         let kept: u64 = self.kept.values().map(|k| k.records).sum();
         let held: u64 = self.kept.values().map(|k| k.validation).sum();
         let text: u64 = self.kept.values().map(|k| k.bytes).sum();
         let _ = write!(
             s,
-            "<h1>What became of the data</h1><p>{} files, {} as stored: {} records with {} of text.</p><div class=cards>",
+            "<h1>What became of the data</h1><p>{} files, {} as stored: {} records with {} of text.</p>",
             number(self.files.len() as u64),
             size(self.stored),
             number(self.records),
             size(self.bytes)
         );
-        for (value, label) in [
+        let shown = [
             (number(kept), "records kept"),
             (size(text), "of text kept"),
             (number(self.records.saturating_sub(kept)), "records dropped"),
             (number(held), "held out for validation"),
-        ] {
-            let _ = write!(s, "<div><b>{value}</b>{label}</div>");
-        }
-        s += "</div>";
+        ];
+        s += &page::cards(&shown.map(|(value, label)| (value, label.to_owned())));
         let kinds: Vec<(String, u64)> = self.kept.iter().map(|(k, v)| (k.clone(), v.records)).collect();
         let dropped = |drops: bool| -> Vec<(String, u64)> {
             self.told()
@@ -181,7 +182,7 @@ impl Report {
             ("Files, by encoding", &encodings, "#3d5a98"),
         ] {
             if !bars.is_empty() {
-                let _ = write!(s, "<h2>{title}</h2>{}", chart(bars, colour));
+                let _ = write!(s, "<h2>{title}</h2>{}", page::bars(bars, colour));
             }
         }
         if !self.near {
@@ -230,7 +231,7 @@ impl Report {
             self.passed.iter().for_each(|p| s += &format!("<li>{}</li>", escape(p)));
             s += "</ul>";
         }
-        s + "</main></html>\n"
+        page::Page { language: "en", title: "What became of the data", style: STYLE, script: "" }.around(&s)
     }
 }
 
@@ -251,37 +252,11 @@ impl FileReport {
 /// Files that a page shows without being asked.
 const MANY: usize = 40;
 
-const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
-<title>What became of the data</title><style>\
-body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;background:#fbfaf7;margin:0}main{max-width:60rem;margin:0 auto;padding:2rem 1.25rem}\
-h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}.cards{display:flex;gap:.75rem;flex-wrap:wrap}\
-.cards div{background:#fff;border:1px solid #e4e0d6;border-radius:8px;padding:.7rem 1rem;flex:1;min-width:7.5rem;color:#5b6672}\
-.cards b{display:block;font-size:1.4rem;color:#1d2733}\
-.bars{display:grid;grid-template-columns:minmax(8rem,19rem) 1fr;gap:.2rem .75rem;align-items:center}.bars span{text-align:right}\
-.bars div{display:flex;align-items:center;gap:.5rem;color:#5b6672;white-space:nowrap}.bars i{height:1.1rem;min-width:2px;border-radius:2px}table{border-collapse:collapse;width:100%}\
-th{white-space:nowrap}td,th{padding:.25rem .5rem;border-bottom:1px solid #e9e5db;text-align:left;vertical-align:top;overflow-wrap:anywhere}.n{text-align:right}\
-.place{width:28%;font:12.5px ui-monospace,monospace;color:#5b6672}.bad{color:#b23a48}summary{cursor:pointer;padding:.3rem 0;font-weight:600}\
-small{display:none}@media(max-width:36rem){small{display:inline}.bars{grid-template-columns:1fr;gap:0}.bars span{text-align:left;margin-top:.35rem}\
-td.place{display:block;width:auto;border:0;padding-bottom:0}td.place+td{display:block}.files tr{display:block;border-bottom:1px solid #e9e5db}\
-.files th{display:none}.files td{display:inline-block;border:0}.files td.place,.files td.bad{display:block}}\
-@media print{details{display:block}body{background:#fff}}</style><main>";
-
-/// Bars with their names to the left, or above them where the page is narrow, and their numbers to the right. Not a picture, so that words
-/// keep their size on a telephone.
-fn chart(bars: &[(String, u64)], colour: &str) -> String {
-    let most = bars.iter().map(|b| b.1).max().unwrap_or(1).max(1) as f64;
-    let mut s = String::from("<div class=bars>");
-    for (name, n) in bars {
-        let share = *n as f64 / most * 100.0;
-        let _ = write!(
-            s,
-            "<span>{}</span><div><i style='background:{colour};flex-basis:{share:.1}%'></i>{}</div>",
-            escape(&name.replace('_', " ")),
-            number(*n)
-        );
-    }
-    s + "</div>"
-}
+/// What this page has beside the common style.
+const STYLE: &str = "main{max-width:60rem}th{white-space:nowrap}td,th{overflow-wrap:anywhere}\
+.place{width:28%;font:12.5px ui-monospace,monospace;color:var(--soft)}.bad{color:var(--bad)}summary{cursor:pointer;padding:.3rem 0;font-weight:600}\
+small{display:none}@media(max-width:36rem){small{display:inline}td.place{display:block;width:auto;border:0;padding-bottom:0}td.place+td{display:block}\
+.files tr{display:block;border-bottom:1px solid var(--line)}.files th{display:none}.files td{display:inline-block;border:0}.files td.place,.files td.bad{display:block}}";
 
 /// The characters of bin `i`: those whose number has `i` binary digits.
 fn range(i: usize) -> String {
@@ -292,41 +267,12 @@ fn range(i: usize) -> String {
     }
 }
 
-fn escape(s: &str) -> String {
-    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// `1,234,567`.
-pub fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut s = String::new();
-    for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            s.push(',');
-        }
-        s.push(d);
-    }
-    s
-}
-
-/// `4.2 MB`.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_readable_and_text_cannot_become_markup() {
-        assert_eq!([number(0), number(999), number(1_234_567)], ["0", "999", "1,234,567"]);
-        assert_eq!([size(12), size(4_200_000)], ["12 B", "4.2 MB"]);
+    fn text_cannot_become_markup() {
         let mut report = Report { records: 1, lengths: vec![0, 1], ..Report::default() };
         let examples = vec![("a<b>.txt:1".to_owned(), "<script>alert(1)</script>".to_owned())];
         report.reasons.insert(Reason::Broken.text().into(), Tally { count: 1, bytes: 0, examples });

@@ -5,7 +5,6 @@
 //! `train::run` like any other model.
 #![forbid(unsafe_code)]
 
-mod chart;
 pub mod classic;
 pub mod page;
 pub mod replies;

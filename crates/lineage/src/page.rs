@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::chart::{self, Axis, Line};
+use pupil_report::chart::{self, Axis, Line, range};
+use pupil_report::page::{Page, escape};
+
 use crate::replies;
 use crate::road::Generation;
 use crate::walk::{Outcome, Station};
@@ -29,10 +31,7 @@ impl Language {
 pub fn html(outcome: &Outcome, road: &[Generation], language: Language) -> String {
     let say = |english, chinese| language.say(english, chinese);
     let title = say("From counting words to GPT", "从数词到 GPT");
-    let mut s = format!(
-        "<!doctype html><html lang={}><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title><style>{STYLE}</style><main>",
-        say("en", "zh")
-    );
+    let mut s = String::new();
     let _ = write!(s, "<h1>{title}</h1><p class=lead>{}</p>", introduction(outcome, language));
     let bits = say("bits per byte of held-out text: lower is better", "留出文本每字节的比特数：越低越好");
     let stations = &outcome.stations;
@@ -123,13 +122,13 @@ pub fn html(outcome: &Outcome, road: &[Generation], language: Language) -> Strin
     }
     let _ = write!(
         s,
-        "<p class=foot>{}</p></main></html>",
+        "<p class=foot>{}</p>",
         say(
             "Made by pupil lineage. Other data, another machine or another budget may give another order: run it on your own words.",
             "由 pupil lineage 生成。换数据、换机器或换预算，次序可能不同：请用你自己的文字运行它。"
         )
     );
-    s
+    Page { language: say("en", "zh"), title, style: "", script: "" }.around(&s)
 }
 
 fn introduction(o: &Outcome, language: Language) -> String {
@@ -267,18 +266,6 @@ fn crossing(lines: &[Line]) -> Option<(&str, &str, f64)> {
     Some((&a.1, &b.1, at.exp()))
 }
 
-/// A little more than the range of some numbers.
-pub(crate) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values
-        .filter(|v| v.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
-    if low > high {
-        return (0.0, 1.0);
-    }
-    let room = ((high - low) * 0.08).max(0.01);
-    ((low - room).max(0.0), high + room)
-}
-
 pub(crate) fn millions(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),
@@ -286,23 +273,6 @@ pub(crate) fn millions(n: u64) -> String {
         _ => format!("{:.1} M", n as f64 / 1e6),
     }
 }
-
-pub(crate) fn escape(s: &str) -> String {
-    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-pub(crate) const STYLE: &str = "\
-:root{--ink:#1d2733;--soft:#5b6672;--line:#e2ddd0;--paper:#fbfaf7;--card:#fff}\
-@media(prefers-color-scheme:dark){:root{--ink:#e8e6e0;--soft:#a3abb5;--line:#363d47;--paper:#171b21;--card:#1f252d}}\
-body{font:16px/1.55 system-ui,'Noto Sans CJK SC',sans-serif;color:var(--ink);background:var(--paper);margin:0}\
-main{max-width:46rem;margin:0 auto;padding:2rem 1.1rem}h1{font-size:1.9rem;margin:0}h2{margin:2.4rem 0 .4rem;font-size:1.25rem}\
-h3{margin:1.3rem 0 0;font-size:1rem}h3 span{color:var(--soft);font-weight:400}h3+p{margin:.1rem 0}.lead{font-size:1.08rem;color:var(--soft)}\
-svg{width:100%;height:auto;background:var(--card);border:1px solid var(--line);border-radius:10px}.grid{stroke:var(--line)}\
-.tick{font-size:12px;fill:var(--soft)}.axis{font-size:13px;fill:var(--soft)}.name{font-size:13px;font-weight:600}\
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92rem}td,th{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}\
-th{color:var(--soft);font-weight:500}.n{text-align:right;font-variant-numeric:tabular-nums}.answers td:first-child{white-space:nowrap;width:9rem}\
-.prompt{font-weight:600;margin:1.2rem 0 .2rem}.foot{color:var(--soft);font-size:.9rem;margin-top:2.5rem}\
-@media print{:root{--paper:#fff}svg,table,h3+p{break-inside:avoid}}";
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,14 @@ use pupil_chat::{END, END_OF_TEXT, START};
 use pupil_data::{Chat, Items};
 use pupil_infer::Beam;
 use pupil_model::{Form, Model, Network, Settings, rnn, rnnsearch, seq2seq, transformer};
+use pupil_report::page::escape;
 use pupil_tensor::Graph;
 use pupil_tokenizer::Tokenizer;
 use pupil_train::evaluate::evaluate;
 use pupil_train::{examples, optim};
 use serde::{Deserialize, Serialize};
 
-use crate::page::{Language, escape, millions};
+use crate::page::{Language, millions};
 use crate::road::{Generation, Learner};
 use crate::walk::{Error, Observe, ROW, Walk, slug};
 

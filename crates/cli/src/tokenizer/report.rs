@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use pupil_data::clean;
-use pupil_data::report::{number, size};
+use pupil_report::{number, size};
 use pupil_tensor::kernels::pool;
 use pupil_tokenizer::{Specials, Tokenizer};
 use serde_json::json;

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use pupil_report::chart::{self, Axis, Curve, range};
+
 use super::outcome::{CLASSIFIERS, Learner, Outcome, Point, TAGGERS, Task};
 use super::suite::DENSE;
-use crate::chart::{self, Axis, Curve};
-use crate::page::{Language, range};
+use crate::page::Language;
 
 /// The accuracies of a learner, in order of sizes, in percent.
 fn line(task: &Task, learner: Learner) -> Vec<(f64, f64, f64)> {

@@ -2,20 +2,19 @@
 
 use std::fmt::Write;
 
+use pupil_report::chart::{self, Axis, Curve, range};
+use pupil_report::page::{Page, escape};
+
 use super::growth::growth;
 use super::neuron::{GRID, INPUTS};
 use super::outcome::{CLASSIFIERS, Learner, Outcome, TAGGERS, Task};
-use crate::chart::{self, Axis, Curve};
-use crate::page::{Language, STYLE, escape, range};
+use crate::page::Language;
 
 /// The page; `starter` says of the texts and of the sentences whether they are starter text.
 pub fn html(outcome: &Outcome, starter: [bool; 2], language: Language) -> String {
     let say = |english, chinese| language.say(english, chinese);
     let title = say("Before deep learning", "深度学习之前");
-    let mut s = format!(
-        "<!doctype html><html lang={}><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title><style>{STYLE}{MORE}</style><main>",
-        say("en", "zh")
-    );
+    let mut s = String::new();
     let _ = write!(s, "<h1>{title}</h1><p class=lead>{}</p>", introduction(outcome, starter, language));
     s += &neurons(outcome, language);
     s += &regression(outcome, language);
@@ -25,13 +24,13 @@ pub fn html(outcome: &Outcome, starter: [bool; 2], language: Language) -> String
     s += &growth(outcome, language);
     let _ = write!(
         s,
-        "<p class=foot>{}</p></main></html>",
+        "<p class=foot>{}</p>",
         say(
             "Made by pupil lineage --classic. Other data may give another order: run it on your own. The numbers behind this page are in classic.json.",
             "由 pupil lineage --classic 生成。换数据次序可能不同：请用你自己的数据运行。本页背后的数字在 classic.json 中。"
         )
     );
-    s
+    Page { language: say("en", "zh"), title, style: MORE, script: "" }.around(&s)
 }
 
 fn introduction(o: &Outcome, starter: [bool; 2], language: Language) -> String {
@@ -505,4 +504,4 @@ const MORE: &str = "\
 code{font-size:.95em}pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem;overflow-x:auto;font-size:.85rem;line-height:1.35}\
 .who{white-space:nowrap}.who span{color:var(--soft);font-size:.85em}.words{margin:.1rem 0}.words span{color:var(--soft);margin-right:.3rem}\
 .tags td,.tags th{padding:.25rem .45rem;color:inherit}.wrong{background:#b23a4833;border-radius:4px}.note{color:var(--soft);font-size:.9rem}\
-.mark{stroke:var(--soft);stroke-dasharray:4,4}p+svg,svg+svg{margin-top:.4rem}@media(max-width:560px){.name{font-size:17px}.tick,.axis{font-size:16px}}";
+p+svg,svg+svg{margin-top:.4rem}@media(max-width:560px){.name{font-size:17px}.tick,.axis{font-size:16px}}";

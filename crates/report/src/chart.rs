@@ -1,6 +1,8 @@
-//! Pictures: points with names, and lines, as SVG that takes its colours from the page.
+//! Pictures: points with names, and lines, as SVG that takes its colours from the page's style ([`crate::page::STYLE`]).
 
 use std::fmt::Write;
+
+use crate::page::escape;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
@@ -16,49 +18,66 @@ const COLOURS: [&str; 10] = [
 ];
 
 /// The colour of the `i`-th of several.
-pub(crate) fn colour(i: usize) -> &'static str {
+pub fn colour(i: usize) -> &'static str {
     COLOURS[i % COLOURS.len()]
 }
 
 /// A line: the number of its colour, its name, its points.
-pub(crate) type Line = (usize, String, Vec<(f64, f64)>);
+pub type Line = (usize, String, Vec<(f64, f64)>);
 
 /// An axis: its range, whether it is logarithmic, and what it shows.
-pub(crate) struct Axis<'a> {
-    pub(crate) from: f64,
-    pub(crate) to: f64,
-    pub(crate) log: bool,
-    pub(crate) label: &'a str,
+pub struct Axis<'a> {
+    /// Least value.
+    pub from: f64,
+    /// Greatest value.
+    pub to: f64,
+    /// Whether equal steps are equal factors.
+    pub log: bool,
+    /// What it shows.
+    pub label: &'a str,
 }
 
 impl Axis<'_> {
-    fn place(&self, v: f64) -> f64 {
+    /// Where a value lies: 0 at the beginning, 1 at the end.
+    pub(crate) fn place(&self, v: f64) -> f64 {
         let f = |x: f64| if self.log { x.ln() } else { x };
         (f(v) - f(self.from)) / (f(self.to) - f(self.from))
     }
 
-    fn ticks(&self) -> Vec<f64> {
+    /// Round values along the axis, at most about `most`, and the step between them (0 where steps are factors).
+    pub(crate) fn ticks(&self, most: usize) -> (Vec<f64>, f64) {
         if self.log {
             let decades = self.from.log10().floor() as i32..=self.to.log10().ceil() as i32;
             let marks = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(d)));
             let all: Vec<f64> = marks.filter(|v| (self.from..=self.to).contains(v)).collect();
-            let each = all.len().div_ceil(7).max(1);
-            return all.into_iter().step_by(each).collect();
+            let each = all.len().div_ceil(most + 1).max(1);
+            return (all.into_iter().step_by(each).collect(), 0.0);
         }
-        let raw = (self.to - self.from) / 6.0;
+        let raw = (self.to - self.from) / most as f64;
+        if !raw.is_normal() || raw < 0.0 {
+            return (vec![self.from], 0.0);
+        }
         let size = 10f64.powf(raw.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * size).find(|s| *s >= raw).unwrap_or(raw);
-        let first = (self.from / step).ceil() as i64;
-        (first..).map(|i| i as f64 * step).take_while(|v| *v <= self.to + 1e-9).collect()
+        let first = (self.from / step).ceil();
+        let marks = (0..=2 * most).map(|i| (first + i as f64) * step);
+        (marks.take_while(|v| *v <= self.to + step * 1e-9).collect(), step)
     }
 }
 
-fn shown(v: f64, plain: bool) -> String {
-    match v {
-        v if plain => format!("{v:.0}"),
-        v if v >= 1e6 => format!("{} M", v / 1e6),
-        v if v >= 1e3 => format!("{} k", v / 1e3),
-        v => format!("{}", (v * 100.0).round() / 100.0),
+/// A value at an axis whose steps are this wide.
+pub(crate) fn shown(v: f64, step: f64) -> String {
+    let places = |scale: f64| match step {
+        0.0 => 0,
+        s => (-(s / scale).log10().floor()).clamp(0.0, 9.0) as usize,
+    };
+    match v.abs() {
+        a if a >= 1e9 => format!("{:.*} G", places(1e9), v / 1e9),
+        a if a >= 1e6 => format!("{:.*} M", places(1e6), v / 1e6),
+        a if a >= 1e4 => format!("{:.*} k", places(1e3), v / 1e3),
+        _ if step > 0.0 => format!("{v:.*}", places(1.0)),
+        0.0 => "0".to_owned(),
+        a => format!("{v:.*}", (-a.log10().floor()).clamp(0.0, 9.0) as usize),
     }
 }
 
@@ -72,7 +91,8 @@ fn y_of(axis: &Axis<'_>, v: f64) -> f64 {
 
 fn frame(x: &Axis<'_>, y: &Axis<'_>, years: bool) -> String {
     let mut s = format!("<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>");
-    for v in y.ticks() {
+    let (ticks, step) = y.ticks(6);
+    for v in ticks {
         let at = y_of(y, v);
         let _ = write!(
             s,
@@ -80,16 +100,17 @@ fn frame(x: &Axis<'_>, y: &Axis<'_>, years: bool) -> String {
             WIDTH - RIGHT,
             LEFT - 8.0,
             at + 4.0,
-            shown(v, false)
+            shown(v, step)
         );
     }
-    for v in x.ticks() {
+    let (ticks, step) = x.ticks(6);
+    for v in ticks {
         let at = x_of(x, v);
         let _ = write!(
             s,
             "<text class=tick x={at:.1} y={} text-anchor=middle>{}</text>",
             HEIGHT - BOTTOM + 18.0,
-            shown(v, years)
+            if years { format!("{v:.0}") } else { shown(v, step) }
         );
     }
     let _ = write!(
@@ -97,10 +118,10 @@ fn frame(x: &Axis<'_>, y: &Axis<'_>, years: bool) -> String {
         "<text class=axis x={} y={} text-anchor=middle>{}</text><text class=axis x=14 y={} text-anchor=middle transform='rotate(-90 14 {})'>{}</text>",
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 6.0,
-        x.label,
+        escape(x.label),
         HEIGHT / 2.0,
         HEIGHT / 2.0,
-        y.label
+        escape(y.label)
     );
     s
 }
@@ -116,12 +137,13 @@ fn names(s: &mut String, mut at: Vec<(f64, f64, String, &'static str)>) {
             to += 2.0;
         }
         placed.push((x, to, width));
-        let _ = write!(s, "<text class=name x={:.1} y={to:.1} fill='{colour}'>{name}</text>", x + 9.0);
+        let _ =
+            write!(s, "<text class=name x={:.1} y={to:.1} fill='{colour}'>{}</text>", x + 9.0, escape(&name));
     }
 }
 
 /// Points with names.
-pub(crate) fn points(x: &Axis<'_>, y: &Axis<'_>, years: bool, all: &[(f64, f64, String)]) -> String {
+pub fn points(x: &Axis<'_>, y: &Axis<'_>, years: bool, all: &[(f64, f64, String)]) -> String {
     let mut s = frame(x, y, years);
     let mut labels = Vec::new();
     for (i, (px, py, name)) in all.iter().enumerate() {
@@ -134,7 +156,7 @@ pub(crate) fn points(x: &Axis<'_>, y: &Axis<'_>, years: bool, all: &[(f64, f64, 
 }
 
 /// Lines with their names at their ends; each has the number of its colour.
-pub(crate) fn lines(x: &Axis<'_>, y: &Axis<'_>, dots: bool, all: &[Line]) -> String {
+pub fn lines(x: &Axis<'_>, y: &Axis<'_>, dots: bool, all: &[Line]) -> String {
     let mut s = frame(x, y, false);
     let mut labels = Vec::new();
     for (i, name, line) in all {
@@ -160,28 +182,29 @@ pub(crate) fn lines(x: &Axis<'_>, y: &Axis<'_>, dots: bool, all: &[Line]) -> Str
 }
 
 /// A line with the spread of each of its points.
-pub(crate) struct Curve {
+pub struct Curve {
     /// Number of its colour.
-    pub(crate) colour: usize,
+    pub colour: usize,
     /// What stands at its end.
-    pub(crate) name: String,
+    pub name: String,
     /// Place, height, and how far up and down the bar goes.
-    pub(crate) points: Vec<(f64, f64, f64)>,
+    pub points: Vec<(f64, f64, f64)>,
     /// Whether it is drawn strong.
-    pub(crate) strong: bool,
+    pub strong: bool,
 }
 
 /// Curves with bars, and places of the horizontal axis that are marked.
-pub(crate) fn curves(x: &Axis<'_>, y: &Axis<'_>, all: &[Curve], marks: &[(f64, String)]) -> String {
+pub fn curves(x: &Axis<'_>, y: &Axis<'_>, all: &[Curve], marks: &[(f64, String)]) -> String {
     let mut s = frame(x, y, false);
     for (i, (at, label)) in marks.iter().enumerate() {
         let at = x_of(x, *at);
         let _ = write!(
             s,
-            "<line class=mark x1={at:.1} x2={at:.1} y1={TOP} y2={} /><text class=tick x={:.1} y={:.1} text-anchor=end>{label}</text>",
+            "<line class=mark x1={at:.1} x2={at:.1} y1={TOP} y2={} /><text class=tick x={:.1} y={:.1} text-anchor=end>{}</text>",
             HEIGHT - BOTTOM,
             at - 5.0,
-            HEIGHT - BOTTOM - 8.0 - 14.0 * i as f64
+            HEIGHT - BOTTOM - 8.0 - 14.0 * i as f64,
+            escape(label)
         );
     }
     let mut labels = Vec::new();
@@ -214,4 +237,43 @@ pub(crate) fn curves(x: &Axis<'_>, y: &Axis<'_>, all: &[Curve], marks: &[(f64, S
     }
     names(&mut s, labels);
     s + "</svg>"
+}
+
+/// A little more than the range of some numbers.
+pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values
+        .filter(|v| v.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let room = ((high - low) * 0.08).max(0.01);
+    ((low - room).max(0.0), high + room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_have_round_marks_at_any_scale() {
+        let marks = |from: f64, to: f64, log: bool| {
+            let (ticks, step) = Axis { from, to, log, label: "" }.ticks(6);
+            ticks.into_iter().map(|v| shown(v, step)).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(0.0, 0.004, false), ["0.000", "0.001", "0.002", "0.003", "0.004"]);
+        assert_eq!(marks(0.0, 30_000.0, false), ["0", "5000", "10 k", "15 k", "20 k", "25 k", "30 k"]);
+        assert_eq!(marks(1.2e6, 2.1e6, false), ["1.2 M", "1.4 M", "1.6 M", "1.8 M", "2.0 M"]);
+        assert_eq!(marks(0.05, 3.0, true), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
+        for odd in [marks(1.0, 1.0, false), marks(0.0, f64::NAN, false), marks(2.0, 1.0, false)] {
+            assert!(odd.len() <= 1, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_become_markup() {
+        let axis = |label| Axis { from: 0.0, to: 1.0, log: false, label };
+        let s = lines(&axis("<x>"), &axis("y"), true, &[(0, "<b>".into(), vec![(0.0, 0.5), (1.0, 1.0)])]);
+        assert!(s.contains("&lt;b&gt;") && s.contains("&lt;x&gt;") && !s.contains("<b>"), "{s}");
+    }
 }

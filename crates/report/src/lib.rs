@@ -1,0 +1,13 @@
+//! Pictures and pages: SVG curves, pages that open offline, tables and lines for the terminal.
+//!
+//! This room gets numbers and words and gives text. It reads and writes no file, and knows no other room: what a run, a tokenizer or a model is, its callers
+//! know. Everything that it is given may be untrusted: [`page::escape`] and [`terminal::plain`] stand between that and a browser or a terminal.
+#![forbid(unsafe_code)]
+
+pub mod chart;
+pub mod curves;
+pub mod number;
+pub mod page;
+pub mod terminal;
+
+pub use number::{number, size};
