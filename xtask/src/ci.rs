@@ -43,6 +43,7 @@ pub(crate) fn run(root: &Path, fast: bool) -> Result<(), String> {
         stages.push(stage("release build", "cargo build --release"));
         let parquet = "cargo test -p pupil-data --features parquet --lib parquet";
         stages.push(stage("tests of reading Parquet", parquet));
+        stages.push(stage("several processes under MPI", "cargo xtask ranks"));
         stages.push(stage("tests of xtask", "cargo test --package xtask"));
         // A short road to its end: two thirds of a minute instead of five.
         let _ = std::fs::remove_dir_all(root.join("target/ci-speedrun"));

@@ -1,10 +1,11 @@
 //! Developer tasks: `cargo xtask tidy` checks what no compiler checks, `cargo xtask ci [--fast]` runs what a change must pass,
-//! `cargo xtask fuzz TARGET SECONDS` looks for inputs that break a reader.
+//! `cargo xtask ranks` compares what several MPI processes write with what one writes, `cargo xtask fuzz TARGET SECONDS` looks for inputs that break a reader.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod ci;
 mod fuzz;
+mod ranks;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root),
         ["ci"] => ci::run(&root, false),
         ["ci", "--fast"] => ci::run(&root, true),
+        ["ranks"] => ranks::run(&root),
         ["fuzz", target, seconds] => fuzz::run(&root, target, seconds),
-        _ => Err("usage: cargo xtask tidy | ci [--fast] | fuzz TARGET SECONDS".to_owned()),
+        _ => Err("usage: cargo xtask tidy | ci [--fast] | ranks | fuzz TARGET SECONDS".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

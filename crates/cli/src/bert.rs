@@ -23,6 +23,7 @@ use crate::exit::Usage;
 use crate::learn::{self, Common, Finetune, Pretrain, Vocabulary};
 use crate::model::Choice;
 use crate::process;
+use crate::ranks;
 
 /// Thousandths of labelled texts that are held out.
 const VALIDATION: u64 = 100;
@@ -280,7 +281,7 @@ fn cloze(corpus: &Corpus, tokenizer: &WordPiece, about: Cloze) -> anyhow::Result
 pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let there = learn::planned(common.resume, &common.out)?;
+    let there = ranks::shared(learn::planned(common.resume, &common.out)?)?;
     let corpus = learn::corpus(common)?;
     let kept = common.out.join("tokenizer.json");
     let tokenizer = match (&a.tokenizer, there.is_some() && kept.exists()) {
@@ -394,7 +395,7 @@ pub(crate) fn finetune(a: &Finetune, dir: &Path, bert: &Bert) -> anyhow::Result<
         eprintln!("  {} texts lose their middle to fit {} tokens", train.truncated, config.context);
     }
     let data = learn::fingerprint(&train, &tokenizer.to_json());
-    let plan = match learn::planned(common.resume, &common.out)? {
+    let plan = match ranks::shared(learn::planned(common.resume, &common.out)?)? {
         Some(p) => learn::checked(p, data)?,
         None => {
             let row = common.batch_tokens.max(config.context);

@@ -17,6 +17,7 @@ use crate::exit::{Stopped, Usage};
 use crate::model::{Choice, end_ids, read_tokenizer, tokenizer_files};
 use crate::process;
 use crate::progress::{Progress, clock};
+use crate::ranks;
 use crate::signals::Stop;
 
 /// Thousandths of the documents that are held out.
@@ -46,6 +47,9 @@ pub(crate) struct Common {
     /// Tokens of an update.
     #[arg(long, default_value_t = 4096)]
     pub(crate) batch_tokens: usize,
+    /// Rows that they are in, which ranks of an MPI job share; by default as few as possible. Other rows are other bits.
+    #[arg(long)]
+    pub(crate) rows: Option<usize>,
     /// Peak learning rate of AdamW's parameters.
     #[arg(long)]
     pub(crate) lr: Option<f32>,
@@ -186,13 +190,13 @@ pub(crate) fn settle(
 ) -> anyhow::Result<Plan> {
     let dtype = process::dtype(&common.dtype)?;
     let context = model.context();
-    let row_tokens = common.batch_tokens.clamp(context, context.max(16_384));
-    let rows = common.batch_tokens.div_ceil(row_tokens).max(1);
+    let (rows, row_tokens) = ranks::rows(common.batch_tokens, context, common.rows)?;
     let steps = match (common.steps, common.minutes) {
         (Some(0), _) => anyhow::bail!(Usage("--steps 0: a run has at least one step".into())),
         (Some(s), _) => s,
         (None, Some(minutes)) => {
-            let each = plan::seconds_per_row(model, optimiser, row_tokens, dtype) * rows as f64;
+            let each =
+                plan::seconds_per_row(model, optimiser, row_tokens, dtype) * ranks::rows_here(rows) as f64;
             let left = minutes * 60.0 * 0.95 - begun.elapsed().as_secs_f64();
             anyhow::ensure!(
                 left > 10.0 * each,
@@ -323,7 +327,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     }
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let there = planned(common.resume, &common.out)?;
+    let there = ranks::shared(planned(common.resume, &common.out)?)?;
     let context = match there.as_ref().map(|p| &p.model) {
         Some(Architecture::Gpt(c)) => c.context,
         _ => a.context,
@@ -362,6 +366,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
             settle(common, "pretrain", &Architecture::Gpt(config), settings, &*train, 1000, begun, data)?
         }
     };
+    let plan = ranks::agreed(plan)?;
     let gpt = Network::new(plan.model.clone(), plan.seed);
     go(common, plan, gpt, Vocabulary::of(&tokenizer), [&*train, &*validation], "pretraining")
 }
@@ -379,7 +384,7 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
     drop(corpus);
     let data = fingerprint(&train, &opened.tokenizer.to_json());
-    let plan = match planned(common.resume, &common.out)? {
+    let plan = match ranks::shared(planned(common.resume, &common.out)?)? {
         Some(p) => checked(p, data)?,
         None => {
             let settings = optimiser(common, 1e-3, 2e-3, 0.0);
@@ -440,11 +445,25 @@ pub(crate) fn go(
     name: &'static str,
 ) -> anyhow::Result<PathBuf> {
     let stop = Stop::watch()?;
+    let plan = ranks::agreed(plan)?;
+    let here = ranks::here();
+    let stopped = |step: u64| Stopped {
+        // Another rank may be the one that had the signal.
+        code: stop.code().unwrap_or(if here.size() > 1 { 143 } else { 1 }),
+        how_to_go_on: format!("{step} steps are done; the same command with --resume goes on"),
+    };
     let mut progress = Progress::new(name);
     let out: &Path = &common.out;
     let Vocabulary { id_bytes, end, extra } = vocabulary;
     let run =
         Run { dir: out.to_owned(), id_bytes: &id_bytes, end, train, validation, extra: extra.clone(), plan };
+    if here.rank() > 0 {
+        let ending = run.start_across(here, gpt, common.resume, &mut |_| stop.code().is_none())?;
+        return match ending {
+            Ending::Done(..) => Ok(out.join("model")),
+            Ending::Stopped { step } => Err(stopped(step).into()),
+        };
+    }
     let begun = std::time::Instant::now();
     // The tokenizer lies in the run's directory from the beginning, so that a resumed run has the same.
     let storage = |source| pupil_checkpoint::Error::Storage { path: out.to_owned(), source };
@@ -452,7 +471,7 @@ pub(crate) fn go(
     if let Some((name, bytes)) = extra.first().filter(|_| !out.join("run.json").exists()) {
         pupil_checkpoint::atomic::replace_file(&out.join(name), bytes)?;
     }
-    let ending = run.start(gpt, common.resume, &mut |event| {
+    let ending = run.start_across(here, gpt, common.resume, &mut |event| {
         progress.event(&event);
         stop.code().is_none()
     })?;
@@ -469,11 +488,7 @@ pub(crate) fn go(
             }
             Ok(out.join("model"))
         }
-        Ending::Stopped { step } => Err(Stopped {
-            code: stop.code().unwrap_or(1),
-            how_to_go_on: format!("{step} steps are done; the same command with --resume goes on"),
-        }
-        .into()),
+        Ending::Stopped { step } => Err(stopped(step).into()),
     }
 }
 

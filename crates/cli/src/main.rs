@@ -4,6 +4,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that prints")]
 
+// First, because its `eprintln!` is that of all others.
+#[macro_use]
+mod ranks;
+
 mod bench;
 mod bert;
 mod chat;
@@ -87,14 +91,33 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let several = match &cli.command {
+        Command::Pretrain(_) | Command::Finetune(_) => true,
+        Command::Bench(b) => b.is_between_ranks(),
+        _ => false,
+    };
+    let member = match if several { ranks::join(cli.threads) } else { Ok(ranks::Member::default()) } {
+        Ok(member) => member,
+        Err(e) => return failed(&e),
+    };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        // All ranks stopped together, and saved.
+        Err(e) if e.is::<exit::Stopped>() && !ranks::speaks() => ExitCode::from(exit::code(&e)),
         Err(e) => {
-            eprintln!("pupil: {e:#}");
-            ExitCode::from(exit::code(&e))
+            let code = failed(&e);
+            if !e.is::<exit::Stopped>() {
+                member.failed(exit::code(&e));
+            }
+            code
         }
     }
+}
+
+fn failed(e: &anyhow::Error) -> ExitCode {
+    std::eprintln!("{}{e:#}", ranks::prefix());
+    ExitCode::from(exit::code(e))
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

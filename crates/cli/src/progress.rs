@@ -63,6 +63,7 @@ impl Progress {
             Event::Enough { step, why } => self.line(&format!("  it ends after step {step}: {why}")),
             Event::Resumed { step } => self.line(&format!("  going on after step {step}")),
             Event::Damaged(e) => self.line(&format!("  a checkpoint was passed over: {e}")),
+            Event::Followed { .. } => {}
             Event::Saved(path) => self.line(&format!("  saved {}", path.display())),
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         out: out.clone(),
         minutes: Some(a.minutes * share),
         steps: None,
+        rows: None,
         batch_tokens: 4096,
         lr: None,
         muon: None,

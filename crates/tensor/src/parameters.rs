@@ -2,6 +2,7 @@
 
 use std::cell::{Ref, RefCell};
 
+use crate::kernels::arithmetic;
 use crate::kernels::matmul::Panels;
 use crate::kernels::matrix::{DType, Mat};
 
@@ -190,6 +191,11 @@ impl Gradients {
     /// The gradient of one parameter, to change in place (scaling, clipping, reduction between machines).
     pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
         self.accumulator(id)
+    }
+
+    /// Puts `left` before the gradient of one parameter: it becomes `left`'s plus its own.
+    pub fn prepend(&mut self, left: &mut Gradients, id: ParameterId) {
+        arithmetic::add_assign(self.accumulator(id), left.get(id));
     }
 
     /// The buffer to add to, zeroed if this is the first contribution.

@@ -48,6 +48,25 @@ impl Record {
             Record::Rows(s) => s.backward(undo),
         }
     }
+
+    /// Tells every parameter whose gradient undoing adds to.
+    fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        match self {
+            Record::Linear(s) => s.each_parameter(tell),
+            Record::Norm(s) => s.each_parameter(tell),
+            Record::HeadNorm(s) => s.each_parameter(tell),
+            Record::Embedding(s) => s.each_parameter(tell),
+            Record::Recurrent(s) => s.each_parameter(tell),
+            Record::Attentive(s) => s.each_parameter(tell),
+            Record::Rope(_)
+            | Record::Attention(_)
+            | Record::Activation(_)
+            | Record::Add(_)
+            | Record::Dropout(_)
+            | Record::Shift(_)
+            | Record::Rows(_) => {}
+        }
+    }
 }
 
 /// The operations done since the last [`Tape::backward`], and the gradients.
@@ -82,14 +101,44 @@ impl Tape {
     /// Undoes everything, last first, adding to the parameters' gradients. The tape is empty afterwards.
     pub fn backward(&mut self, parameters: &Parameters) {
         while let Some(record) = self.records.pop() {
-            let mut undo = Undo {
-                parameters: Some(parameters),
-                gradients: Some(&mut self.gradients),
-                values: &mut self.values,
-            };
-            record.undo(&mut undo);
+            self.undo(record, parameters);
         }
         self.values.clear();
+    }
+
+    /// As [`Tape::backward`], and tells of each parameter, once, as soon as no operation that is still to be undone adds to its gradient:
+    /// whoever sends gradients away need not wait for the last. Parameters that no operation reads come first.
+    pub fn backward_telling(
+        &mut self,
+        parameters: &Parameters,
+        complete: &mut dyn FnMut(&mut Gradients, ParameterId),
+    ) {
+        let mut uses = vec![0u32; parameters.len()];
+        self.records.iter().for_each(|r| r.each_parameter(&mut |id| uses[id.index()] += 1));
+        for (id, _) in parameters.iter().filter(|(id, _)| uses[id.index()] == 0) {
+            complete(&mut self.gradients, id);
+        }
+        let mut done = Vec::new();
+        while let Some(record) = self.records.pop() {
+            record.each_parameter(&mut |id| {
+                uses[id.index()] -= 1;
+                if uses[id.index()] == 0 {
+                    done.push(id);
+                }
+            });
+            self.undo(record, parameters);
+            done.drain(..).for_each(|id| complete(&mut self.gradients, id));
+        }
+        self.values.clear();
+    }
+
+    fn undo(&mut self, record: Record, parameters: &Parameters) {
+        let mut undo = Undo {
+            parameters: Some(parameters),
+            gradients: Some(&mut self.gradients),
+            values: &mut self.values,
+        };
+        record.undo(&mut undo);
     }
 
     pub(crate) fn node(&mut self) -> Node {

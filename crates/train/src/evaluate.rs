@@ -4,6 +4,8 @@ use pupil_data::{Error, Examples, Row};
 use pupil_model::{Batch, Model};
 use pupil_tensor::{DType, Graph, Loss};
 
+use crate::collective::{self, Collective, Single};
+
 /// A loss and the bytes that were predicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -31,14 +33,15 @@ pub fn evaluate(
     budget: usize,
     dtype: DType,
 ) -> Result<Evaluation, Error> {
-    evaluate_part(model, examples, id_bytes, budget, dtype, u64::MAX)
+    evaluate_part(&Single, model, examples, id_bytes, budget, dtype, u64::MAX)
 }
 
-/// The same on the first rows that hold `most` tokens, which are the same ones each time.
+/// The same on the first rows that hold `most` tokens, which are the same ones each time, dealt out among ranks; all have the same result.
 ///
 /// # Errors
 /// If the sequences cannot be read.
 pub fn evaluate_part(
+    ranks: &dyn Collective,
     model: &impl Model,
     examples: &dyn Examples,
     id_bytes: &[u32],
@@ -46,6 +49,7 @@ pub fn evaluate_part(
     dtype: DType,
     most: u64,
 ) -> Result<Evaluation, Error> {
+    let (mut losses, mut count) = (Vec::new(), 0);
     let mut result = Evaluation::default();
     if examples.tokens() == 0 {
         return Ok(result);
@@ -56,13 +60,19 @@ pub fn evaluate_part(
     while rows.position().epoch == 0 && read < most {
         rows.next(&mut row)?;
         read += row.ids.len() as u64;
-        fill(&mut batch, &row);
-        let mut graph = Graph::inference(model.parameters(), dtype).passing();
-        result.loss += model.loss(&mut graph, &batch, 1.0);
+        if count % ranks.size() == ranks.rank() {
+            fill(&mut batch, &row);
+            let mut graph = Graph::inference(model.parameters(), dtype).passing();
+            losses.push(model.loss(&mut graph, &batch, 1.0));
+        }
+        count += 1;
         let learned = row.targets.iter().zip(&row.weights).filter(|(_, w)| **w > 0.0);
         let bytes = |id: u32| id_bytes.get(id as usize).copied().unwrap_or(0);
         result.bytes += learned.map(|(&id, _)| u64::from(bytes(id))).sum::<u64>();
     }
+    let losses = collective::all_losses(ranks, &losses);
+    let in_order = (0..count).filter_map(|i| losses[i % ranks.size()].get(i / ranks.size()));
+    in_order.for_each(|&loss| result.loss += loss);
     Ok(result)
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bert;
+pub mod collective;
 pub mod evaluate;
 pub mod examples;
 pub mod guard;
@@ -14,6 +15,8 @@ pub mod plan;
 pub mod run;
 pub mod schedule;
 pub mod step;
+mod summation;
+mod team;
 
 pub use plan::Plan;
 pub use run::{Ending, Event, Run};

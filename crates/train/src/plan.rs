@@ -105,7 +105,9 @@ impl Plan {
         };
         let packed = 2 * (largest * self.dtype().size()) as u64;
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());
-        parameters * 16 + packed + activations as u64
+        // Sums of some of the rows' gradients: one for each bit of the number of rows before the last.
+        let partial = u64::from(usize::BITS - self.rows.saturating_sub(1).leading_zeros());
+        parameters * (16 + 4 * partial) + packed + activations as u64
     }
 
     /// The fields in which two plans differ, with both values. What was expected of them is none.

@@ -13,12 +13,14 @@ use pupil_data::{Examples, Position, Row};
 use pupil_model::{Batch, Model, Network};
 use serde_json::{Value, json};
 
+use crate::collective::{self, Collective, Single};
 use crate::evaluate::{Evaluation, evaluate_part, fill};
 use crate::guard::Guard;
 use crate::memory::resident_bytes;
 use crate::pace::{Pace, Turn};
 use crate::plan::{Limits, Plan};
 use crate::step::{Diverged, Step};
+use crate::team::{self, Order};
 
 /// Checkpoints that are kept.
 const KEEP: usize = 2;
@@ -98,6 +100,11 @@ pub enum Event<'a> {
         /// The model that was evaluated.
         model: &'a Network,
     },
+    /// On other ranks than the first, whose run is told by the first: a step was done.
+    Followed {
+        /// Steps done.
+        step: u64,
+    },
     /// A checkpoint is on the disk.
     Saved(&'a Path),
 }
@@ -140,6 +147,39 @@ impl Run<'_> {
     /// If a file cannot be read or written, the plan differs from that of the run in the directory, or the numbers diverge.
     pub fn start(
         &self,
+        model: Network,
+        resume: bool,
+        observe: &mut dyn FnMut(Event<'_>) -> bool,
+    ) -> Result<Ending, Error> {
+        self.start_across(&Single, model, resume, observe)
+    }
+
+    /// As [`Run::start`], on several ranks that share the rows of each step. Rank 0 alone reads and writes the directory and tells what happens; the
+    /// bits are those of one process.
+    ///
+    /// # Errors
+    /// As [`Run::start`]; or if there are more ranks than rows, or ranks that do not compute alike. An error of one rank is not known to the
+    /// others: whoever runs this ends them.
+    pub fn start_across(
+        &self,
+        ranks: &dyn Collective,
+        model: Network,
+        resume: bool,
+        observe: &mut dyn FnMut(Event<'_>) -> bool,
+    ) -> Result<Ending, Error> {
+        team::meet(ranks, self)?;
+        if ranks.rank() > 0 {
+            return self.follow(ranks, model, observe);
+        }
+        let ending = self.lead(ranks, model, resume, observe)?;
+        let stopped = if let Ending::Stopped { step } = ending { Some(step) } else { None };
+        team::order(ranks, Order::End(stopped))?;
+        Ok(ending)
+    }
+
+    fn lead(
+        &self,
+        ranks: &dyn Collective,
         mut model: Network,
         resume: bool,
         observe: &mut dyn FnMut(Event<'_>) -> bool,
@@ -179,6 +219,7 @@ impl Run<'_> {
                 observe(Event::Resumed { step: step.optimiser().steps() });
             }
         }
+        team::begin(ranks, &model, &step, rows.position())?;
         let mut metrics = self.metrics(step.optimiser().steps())?;
         let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
         let (begun, first) = (Instant::now(), step.optimiser().steps());
@@ -195,7 +236,8 @@ impl Run<'_> {
             }
             let factor = plan.schedule.factor(pace.planned_step(now), plan.steps);
             step.limit(guard.limit());
-            let outcome = match step.run(&mut model, &batches, factor) {
+            team::order(ranks, Order::step(factor, guard.limit()))?;
+            let outcome = match step.run_across(ranks, &mut model, &batches, factor) {
                 Ok(outcome) => outcome,
                 Err(why) => {
                     self.skip(&why, place, &batches)?;
@@ -231,13 +273,14 @@ impl Run<'_> {
                 memory,
                 model: &model,
             });
+            let go_on = collective::all_agree(ranks, go_on);
             let evaluations = (pace.steps(done) - done).div_ceil(plan.evaluate_every);
             if let Some(turn) = pace.ended(done, evaluations)? {
                 observe(Event::Paced(turn));
             }
             if done.is_multiple_of(plan.evaluate_every) && done < pace.steps(done) {
                 let since = Instant::now();
-                let result = self.evaluate(&model)?;
+                let result = self.evaluate(ranks, &model)?;
                 pace.evaluated(since.elapsed().as_secs_f64());
                 self.note(&mut metrics, done, &result)?;
                 if plan.keep_best && self.is_best(&result)? {
@@ -262,7 +305,7 @@ impl Run<'_> {
         let mut result = match last {
             Some(result) => result,
             None => {
-                let (result, done) = (self.evaluate(&model)?, step.optimiser().steps());
+                let (result, done) = (self.evaluate(ranks, &model)?, step.optimiser().steps());
                 self.note(&mut metrics, done, &result)?;
                 observe(Event::Evaluated { step: done, result, model: &model });
                 result
@@ -271,7 +314,7 @@ impl Run<'_> {
         let best = self.dir.join("best");
         if plan.keep_best && !self.is_best(&result)? && best.exists() {
             model = directory::load(&best)?;
-            result = self.evaluate(&model)?;
+            result = self.evaluate(&Single, &model)?;
         }
         let path = self.dir.join("model");
         directory::save(&path, &model, &self.end, &self.extra)?;
@@ -279,9 +322,14 @@ impl Run<'_> {
         Ok(Ending::Done(Box::new(model), result))
     }
 
-    fn evaluate(&self, model: &Network) -> Result<Evaluation, Error> {
+    /// The held-out text's loss; a leader has the others take their part.
+    pub(crate) fn evaluate(&self, ranks: &dyn Collective, model: &Network) -> Result<Evaluation, Error> {
+        if ranks.rank() == 0 {
+            team::order(ranks, Order::Evaluate)?;
+        }
         let (plan, most) = (&self.plan, self.plan.limits.evaluate_tokens.unwrap_or(u64::MAX));
-        Ok(evaluate_part(model, self.validation, self.id_bytes, plan.row_tokens, plan.dtype(), most)?)
+        let (row, dtype) = (plan.row_tokens, plan.dtype());
+        Ok(evaluate_part(ranks, model, self.validation, self.id_bytes, row, dtype, most)?)
     }
 
     /// Why an evaluation, which stands in the metrics already, is the last; none if it is not.

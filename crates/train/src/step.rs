@@ -5,11 +5,14 @@ use pupil_tensor::kernels::arithmetic::first_nonfinite;
 use pupil_tensor::kernels::random::Key;
 use pupil_tensor::{DType, Graph, Loss, Tape};
 
+use crate::collective::{self, Collective, Single};
 use crate::optim::{Optimiser, Settings};
+use crate::summation::Summation;
 
 /// What learning needs beside the model: the tape and the optimiser.
 pub struct Step {
     tape: Tape,
+    sum: Summation,
     optimiser: Optimiser,
     dtype: DType,
     seed: u64,
@@ -40,7 +43,7 @@ impl Step {
     pub fn new(model: &impl Model, settings: Settings, dtype: DType, seed: u64) -> Step {
         let parameters = model.parameters();
         let optimiser = Optimiser::new(settings, parameters);
-        Step { tape: Tape::new(parameters), optimiser, dtype, seed, limit: None }
+        Step { tape: Tape::new(parameters), sum: Summation::default(), optimiser, dtype, seed, limit: None }
     }
 
     /// The largest loss, in nats for each target, that batches may have to be learned from; `None`: any that is finite.
@@ -68,23 +71,50 @@ impl Step {
         batches: &[Batch],
         factor: f32,
     ) -> Result<Outcome, Diverged> {
+        self.run_across(&Single, model, batches, factor)
+    }
+
+    /// As [`Step::run`], on several ranks that have the same model and the same batches: each computes its share of them, and all come to the same
+    /// outcome and the same parameters, bit for bit those of one process.
+    ///
+    /// # Errors
+    /// As [`Step::run`], on all ranks alike.
+    ///
+    /// # Panics
+    /// If there are more ranks than micro-batches ([`collective::check_share`]).
+    pub fn run_across(
+        &mut self,
+        ranks: &dyn Collective,
+        model: &mut impl Model,
+        batches: &[Batch],
+        factor: f32,
+    ) -> Result<Outcome, Diverged> {
         let step = self.optimiser.steps();
         let learned: f64 = batches.iter().flat_map(|b| b.weights.f32s()).map(|&w| f64::from(w)).sum();
-        let mut loss = Loss::default();
         if learned == 0.0 {
-            return Ok(Outcome { loss, gradient_norm: 0.0 });
+            return Ok(Outcome { loss: Loss::default(), gradient_norm: 0.0 });
         }
         let scale = (1.0 / learned) as f32;
-        self.tape.gradients().clear();
-        for (micro, batch) in batches.iter().enumerate() {
+        let share = collective::share(ranks, batches.len());
+        assert!(!share.is_empty(), "run_across: {} micro-batches on {} ranks", batches.len(), ranks.size());
+        let mut losses = Vec::with_capacity(share.len());
+        for micro in share.clone() {
             let key = self.key(step, micro);
+            self.tape.gradients().clear();
             let mut graph = Graph::training(model.parameters(), self.dtype, &mut self.tape, Some(key));
-            loss += model.loss(&mut graph, batch, scale);
-            self.tape.backward(model.parameters());
+            losses.push(model.loss(&mut graph, &batches[micro], scale));
+            if micro + 1 < share.end {
+                self.tape.backward(model.parameters());
+                self.sum.push(&mut self.tape, model.parameters());
+            } else {
+                self.sum.finish(&mut self.tape, model.parameters(), ranks);
+            }
         }
+        let mut loss = Loss::default();
+        collective::all_losses(ranks, &losses).into_iter().flatten().for_each(|l| loss += l);
         let gradient_norm = Optimiser::gradient_norm(model.parameters(), self.tape.gradients());
         if !loss.sum.is_finite() || !gradient_norm.is_finite() {
-            return Err(Diverged { step, what: self.first_bad(model, batches, step) });
+            return Err(Diverged { step, what: self.first_bad(ranks, model, batches, step) });
         }
         if let Some(limit) = self.limit.filter(|&l| loss.mean() > l) {
             let what = format!("the loss is {:.3}, where at most {limit:.3} is usual", loss.mean());
@@ -106,21 +136,29 @@ impl Step {
         Key { seed: self.seed, stream: 0, step: step << 16 | micro as u64 }
     }
 
-    /// Looks for the first tensor that is not finite: parameters, then the forward pass in its order, then gradients.
-    fn first_bad(&mut self, model: &impl Model, batches: &[Batch], step: u64) -> String {
+    /// Looks for the first tensor that is not finite: parameters, then the forward passes in their order, then gradients.
+    fn first_bad(
+        &mut self,
+        ranks: &dyn Collective,
+        model: &impl Model,
+        batches: &[Batch],
+        step: u64,
+    ) -> String {
         for (_, p) in model.parameters().iter() {
             if let Some(i) = first_nonfinite(p.data()) {
                 return format!("parameter `{}` holds {} at index {i}", p.name, p.data()[i]);
             }
         }
-        for (micro, batch) in batches.iter().enumerate() {
+        let seen = collective::share(ranks, batches.len()).find_map(|micro| {
             let mut tape = Tape::new(model.parameters());
             let key = self.key(step, micro);
             let mut graph = Graph::training(model.parameters(), self.dtype, &mut tape, Some(key)).watching();
-            model.loss(&mut graph, batch, 1.0);
-            if let Some(what) = graph.first_nonfinite() {
-                return format!("micro-batch {micro}: {what}");
-            }
+            model.loss(&mut graph, &batches[micro], 1.0);
+            graph.first_nonfinite().map(|what| format!("micro-batch {micro}: {what}"))
+        });
+        let all = collective::all_gather(ranks, seen.unwrap_or_default().as_bytes());
+        if let Some(first) = all.iter().find(|what| !what.is_empty()) {
+            return String::from_utf8_lossy(first).into_owned();
         }
         for (id, p) in model.parameters().iter() {
             if let Some(i) = first_nonfinite(self.tape.gradients().get(id)) {

@@ -1,6 +1,7 @@
 //! `pupil bench`: how fast this machine trains, and how far that is from what its processor can do.
 
 mod attention;
+mod collective;
 mod curve;
 mod encode;
 mod matmul;
@@ -29,8 +30,17 @@ pub(crate) enum Bench {
     Seq2Seq(seq2seq::Arguments),
     /// Character-level Tiny Shakespeare until a validation loss is reached.
     Shakespeare(shakespeare::Arguments),
+    /// What adding gradients up between the ranks of an MPI job takes: `mpirun -n 2 pupil bench collective`.
+    Collective(collective::Arguments),
     /// Losses on weights and batches that another program prepared and learned from.
     Curve(curve::Arguments),
+}
+
+impl Bench {
+    /// Whether it measures what passes between ranks.
+    pub(crate) fn is_between_ranks(&self) -> bool {
+        matches!(self, Bench::Collective(_))
+    }
 }
 
 pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
@@ -42,6 +52,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Rows(a) => rows::run(&a),
         Bench::Seq2Seq(a) => seq2seq::run(&a),
         Bench::Shakespeare(a) => shakespeare::run(&a),
+        Bench::Collective(a) => collective::run(&a),
         Bench::Curve(a) => curve::run(&a),
     }
 }

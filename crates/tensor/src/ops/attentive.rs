@@ -159,6 +159,12 @@ fn view<'a>(
 }
 
 impl Saved {
+    /// Tells the parameters whose gradients [`Saved::backward`] adds to.
+    pub(crate) fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        let Attentive { weight, bias, score, .. } = self.attentive;
+        [Some(weight), bias, Some(score)].into_iter().flatten().for_each(tell);
+    }
+
     pub(crate) fn backward(self: Box<Self>, undo: &mut Undo<'_>) {
         let Saved { attentive: Attentive { cell, weight, bias, score }, history, products, dtype, .. } =
             *self;

@@ -64,6 +64,11 @@ impl Graph<'_> {
 }
 
 impl Saved {
+    /// Tells the parameters whose gradients [`Saved::backward`] adds to.
+    pub(crate) fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        tell(self.table);
+    }
+
     pub(crate) fn backward(self, undo: &mut Undo<'_>) {
         let Some(dy) = undo.take(self.out) else { return };
         let table = undo.gradients().accumulator(self.table);

@@ -97,6 +97,12 @@ impl Graph<'_> {
 }
 
 impl Saved {
+    /// Tells the parameters whose gradients [`Saved::backward`] adds to.
+    pub(crate) fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        tell(self.weight);
+        self.bias.into_iter().for_each(tell);
+    }
+
     pub(crate) fn backward(self, undo: &mut Undo<'_>) {
         let Some(dy) = undo.take(self.out) else { return };
         let Saved { x, weight, bias, residual, dtype, .. } = self;

@@ -142,6 +142,12 @@ impl Graph<'_> {
 }
 
 impl Saved {
+    /// Tells the parameters whose gradients [`Saved::backward`] adds to.
+    pub(crate) fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        tell(self.gain);
+        self.bias.into_iter().for_each(tell);
+    }
+
     pub(crate) fn backward(self, undo: &mut Undo<'_>) {
         let Some(dy) = undo.take(self.out) else { return };
         let Saved { x, norm, gain, bias, mean, rstd, .. } = self;
@@ -204,6 +210,11 @@ pub(crate) struct SavedHeads {
 }
 
 impl SavedHeads {
+    /// Tells the parameters whose gradients [`SavedHeads::backward`] adds to.
+    pub(crate) fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        self.gains.into_iter().for_each(tell);
+    }
+
     pub(crate) fn backward(self, undo: &mut Undo<'_>) {
         let (Some(dy), Some(source)) = (undo.take(self.out), self.source) else { return };
         let mut d = dy.into_unique();

@@ -127,6 +127,12 @@ pub(crate) fn part(x: &mut Tensor, rows: usize) -> MatMut<'_> {
 }
 
 impl Saved {
+    /// Tells the parameters whose gradients [`Saved::backward`] adds to.
+    pub(crate) fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
+        tell(self.recurrence.weight);
+        self.recurrence.bias.into_iter().for_each(tell);
+    }
+
     pub(crate) fn backward(self: Box<Self>, undo: &mut Undo<'_>) {
         let Saved { recurrence: Recurrence { cell, weight, bias, .. }, history, dtype, .. } = *self;
         let (dy, dlast) = (undo.take(self.hidden), self.last.map(|n| undo.take(n)));
