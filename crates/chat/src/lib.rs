@@ -157,6 +157,18 @@ impl<'a> Renderer<'a> {
 
     /// The same where the assistant may call tools, each described as `{"type": "function", "function": {…}}`.
     pub fn render_tools(&self, tools: &[Value], messages: &[Message], reply: bool) -> Rendered {
+        self.render_spoken(tools, messages, &[], reply)
+    }
+
+    /// The same where of some messages the very ids of their words are known, because the model said them: `spoken[i]` of message `i`. Text can
+    /// be cut into ids in many ways, and a model does not always choose the tokenizer's; what it read and said must not change behind its back.
+    pub fn render_spoken(
+        &self,
+        tools: &[Value],
+        messages: &[Message],
+        spoken: &[Option<Vec<u32>>],
+        reply: bool,
+    ) -> Rendered {
         let mut r = Rendered::default();
         let mut rest = messages;
         if !tools.is_empty() {
@@ -174,7 +186,8 @@ impl<'a> Renderer<'a> {
             if m.role == Role::Tool {
                 self.result(m, i.checked_sub(1).is_some_and(is_tool), is_tool(i + 1), &mut r);
             } else {
-                self.message(m, &mut r);
+                let at = messages.len() - rest.len() + i;
+                self.message(m, spoken.get(at).and_then(Option::as_deref), &mut r);
             }
         }
         if reply {
@@ -202,10 +215,16 @@ impl<'a> Renderer<'a> {
         r.learned.resize(r.ids.len(), false);
     }
 
-    fn message(&self, m: &Message, r: &mut Rendered) {
+    fn message(&self, m: &Message, spoken: Option<&[u32]>, r: &mut Rendered) {
         let learned = m.role == Role::Assistant;
         self.opening(m.role, r);
-        self.text(&m.content, learned, r);
+        match spoken {
+            Some(ids) => {
+                r.ids.extend_from_slice(ids);
+                r.learned.resize(r.ids.len(), learned);
+            }
+            None => self.text(&m.content, learned, r),
+        }
         self.text(&tools::calls(m), learned, r);
         self.ending(learned, r);
     }

@@ -121,6 +121,21 @@ impl Template {
         messages: &[Message],
         reply: bool,
     ) -> Result<Rendered, TemplateError> {
+        self.encode_spoken(tokenizer, tools, messages, &[], reply)
+    }
+
+    /// The same where of some messages the very ids of their words are known: see [`crate::Renderer::render_spoken`].
+    ///
+    /// # Errors
+    /// As [`Template::encode_tools`].
+    pub fn encode_spoken(
+        &self,
+        tokenizer: &Tokenizer,
+        tools: &[Json],
+        messages: &[Message],
+        spoken: &[Option<Vec<u32>>],
+        reply: bool,
+    ) -> Result<Rendered, TemplateError> {
         // Templates write tools and calls as JSON or otherwise, so marks cannot stand for what is in them.
         let said =
             serde_json::to_string(&(tools, messages.iter().map(|m| &m.tool_calls).collect::<Vec<_>>()))
@@ -155,7 +170,10 @@ impl Template {
             let found = text[at..].split_once(&mark).filter(|(_, after)| !after.contains(&mark));
             let before = found.ok_or(TemplateError::Changed(i))?.0.len();
             pieces(tokenizer, &text, at..at + before, &calls, learns_end, &mut out);
-            out.ids.extend(tokenizer.encode(m.content.trim()));
+            match spoken.get(i).and_then(Option::as_deref) {
+                Some(ids) => out.ids.extend_from_slice(ids),
+                None => out.ids.extend(tokenizer.encode(m.content.trim())),
+            }
             let learned = m.role == Role::Assistant;
             out.learned.resize(out.ids.len(), learned);
             learns_end = learned && m.tool_calls.is_empty();

@@ -1,13 +1,14 @@
 //! `pupil generate`: goes on with a text. `pupil debug logits`: the raw scores, for checks against other programs.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-use pupil_infer::{Error, Generator};
+use pupil_infer::{Error, Generator, Sampler, Speech};
 use pupil_model::{Batch, Bert, Model, Network};
 use pupil_tensor::{DType, Graph, Tensor};
-use pupil_tokenizer::Decoder;
 
-use crate::model::{Choice, Sampling, end_ids};
+use crate::display::shown;
+use crate::exit::Usage;
+use crate::model::{Choice, Opened, Sampling};
 use crate::process;
 
 #[derive(clap::Args)]
@@ -17,38 +18,93 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     sampling: Sampling,
     /// The text to go on with.
-    #[arg(short, long)]
-    prompt: String,
+    text: Option<String>,
+    /// The same.
+    #[arg(short, long, conflicts_with = "text")]
+    prompt: Option<String>,
+    /// Samples; each has the seed after the last one's.
+    #[arg(short, long, default_value_t = 1)]
+    n: u64,
+    /// Prints control characters as they are, where standard output is no terminal.
+    #[arg(long)]
+    raw: bool,
 }
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
+    let sampler = a.sampling.sampler()?;
+    let Some(text) = a.text.as_deref().or(a.prompt.as_deref()) else {
+        anyhow::bail!(Usage("generate needs a text to go on with: pupil generate -m RUN \"TEXT\"".into()));
+    };
     let m = a.model.open()?;
-    let mut ids = m.tokenizer.encode(&a.prompt);
+    let ids = beginning(&m, text)?;
+    let mut generator = a.sampling.generator(&m)?;
+    let escape = !a.raw || std::io::stdout().is_terminal();
+    for i in 0..a.n {
+        if a.n > 1 {
+            eprintln!("sample {} of {}", i + 1, a.n);
+        }
+        let sampler = Sampler { seed: sampler.seed.wrapping_add(i), ..sampler };
+        generator.set(&ids)?;
+        go_on(&m, &mut generator, &sampler, &a.sampling, escape)?;
+    }
+    Ok(())
+}
+
+/// The ids of a text, with what the model's tokenizer puts before one; of no text the token between documents.
+fn beginning(m: &Opened, text: &str) -> anyhow::Result<Vec<u32>> {
+    let mut ids = m.tokenizer.encode_pair(text, None).ids;
+    // Some tokenizers end a text, too: then there would be nothing to go on with.
+    while ids.len() > 1 && ids.last().is_some_and(|id| m.ends.contains(id)) {
+        ids.pop();
+    }
     if ids.is_empty() {
         ids.extend(m.tokenizer.special(pupil_chat::END_OF_TEXT));
     }
     anyhow::ensure!(
         !ids.is_empty(),
-        "--prompt is empty and the tokenizer has no {}",
+        "the text is empty and the tokenizer has no {}",
         pupil_chat::END_OF_TEXT
     );
-    let mut generator = Generator::new(&m.gpt, m.dtype);
-    generator.set(&ids)?;
-    let (ends, mut decoder) = (end_ids(&m.tokenizer), Decoder::new(&m.tokenizer));
+    Ok(ids)
+}
+
+fn go_on(
+    m: &Opened,
+    generator: &mut Generator<'_>,
+    sampler: &Sampler,
+    sampling: &Sampling,
+    escape: bool,
+) -> anyhow::Result<()> {
+    let mut speech = Speech::new(&m.tokenizer, &sampling.stop);
     let mut out = std::io::stdout().lock();
-    for _ in 0..a.sampling.max_new {
-        match generator.next(&a.sampling.sampler()) {
-            Ok(id) if ends.contains(&id) => break,
-            Ok(id) => {
-                write!(out, "{}", decoder.push(id))?;
-                out.flush()?;
+    let mut put = |text: &str| -> std::io::Result<()> {
+        let text = if escape { shown(text) } else { text.to_owned() };
+        write!(out, "{text}")?;
+        out.flush()
+    };
+    for i in 1..=sampling.max_tokens {
+        let id = generator.choose(sampler)?;
+        if m.ends.contains(&id) {
+            break;
+        }
+        let (text, stopped) = speech.push(id);
+        put(&text)?;
+        if stopped {
+            return Ok(put("\n")?);
+        }
+        match generator.push(id) {
+            Ok(()) => {}
+            Err(Error::ContextFull { context, .. }) => {
+                put(&speech.finish())?;
+                put("\n")?;
+                eprintln!("[cut after {i} tokens: the context of {context} is full]");
+                return Ok(());
             }
-            Err(Error::ContextFull { .. }) => break,
             Err(e) => return Err(e.into()),
         }
     }
-    writeln!(out, "{}", decoder.finish())?;
-    Ok(())
+    put(&speech.finish())?;
+    Ok(put("\n")?)
 }
 
 #[derive(clap::Subcommand)]

@@ -374,7 +374,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
-    let choice = Choice { model: a.model.clone(), dtype: common.dtype.clone() };
+    let choice = Choice::of(&a.model, &common.dtype);
     let (dir, network) = choice.network()?;
     if let Network::Bert(bert) = &network {
         return crate::bert::finetune(a, &dir, bert);

@@ -12,12 +12,15 @@ mod bench;
 mod bert;
 mod chat;
 mod classic;
+mod commands;
 mod data;
+mod display;
 mod exit;
 mod generate;
 mod learn;
 mod lineage;
 mod model;
+mod newest;
 mod plan;
 mod process;
 mod progress;
@@ -25,6 +28,7 @@ mod recipe;
 mod reply;
 mod signals;
 mod speedrun;
+mod talk;
 mod tokenizer;
 
 use std::process::ExitCode;
@@ -41,14 +45,15 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
     version,
     about,
     long_about = "Raises a small ChatGPT on the machine in front of you: text and chats \
-    → tokenizer → pretrained GPT → fine-tuning → a conversation. `pupil speedrun` walks the whole road in about five minutes."
+    → tokenizer → pretrained GPT → fine-tuning → a conversation. `pupil` alone talks with the newest model; `pupil speedrun` makes one \
+    from nothing in about five minutes."
 )]
 struct Cli {
     /// Threads; by default as many as the processors and the control group's quota give.
     #[arg(short, long, global = true, env = "PUPIL_THREADS")]
     threads: Option<usize>,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(clap::Subcommand)]
@@ -92,8 +97,8 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let several = match &cli.command {
-        Command::Pretrain(_) | Command::Finetune(_) => true,
-        Command::Bench(b) => b.is_between_ranks(),
+        Some(Command::Pretrain(_) | Command::Finetune(_)) => true,
+        Some(Command::Bench(b)) => b.is_between_ranks(),
         _ => false,
     };
     let member = match if several { ranks::join(cli.threads) } else { Ok(ranks::Member::default()) } {
@@ -129,7 +134,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         None => {}
     }
-    match cli.command {
+    let Some(command) = cli.command else { return chat::alone() };
+    match command {
         Command::Speedrun(a) => speedrun::run(&a),
         Command::Data(d) => data::run(&d),
         Command::Tokenizer(t) => tokenizer::run(&t),

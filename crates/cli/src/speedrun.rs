@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use pupil_data::starter;
 use pupil_tensor::kernels::{level, pool};
 
-use crate::chat::Talk;
 use crate::learn::{self, Common, Finetune, Pretrain};
 use crate::model::Choice;
 use crate::process;
+use crate::talk::Talk;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -69,7 +69,6 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
             frozen: false,
         })?;
     }
-    let choice = |model: &PathBuf| Choice { model: model.clone(), dtype: "auto".into() };
     if !chat.join("model/config.json").exists() {
         eprintln!(
             "2. Conversations → the same model learns to answer (fine-tuning): only the assistant's words are learned."
@@ -81,7 +80,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         chat.join("model").display(),
         a.out.display()
     );
-    let opened = choice(&chat).open()?;
+    let opened = Choice::of(&chat, "auto").open()?;
     let sampler = pupil_infer::Sampler { temperature: 0.3, ..pupil_infer::Sampler::default() };
     let mut talk = Talk::new(&opened, sampler, 120)?;
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {

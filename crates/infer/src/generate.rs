@@ -34,13 +34,38 @@ pub struct Generator<'a> {
     ids: Vec<u32>,
     /// Scores of the next token after `ids`.
     scores: Vec<f32>,
+    /// Most tokens that the sequence may have.
+    context: usize,
+    /// Tokens that went through the model so far.
+    computed: u64,
 }
 
 impl<'a> Generator<'a> {
-    /// An empty sequence.
+    /// An empty sequence that may become as long as the model's context.
     pub fn new(gpt: &'a Gpt, dtype: DType) -> Generator<'a> {
-        let cache = gpt.cache(1, gpt.config.context, dtype);
-        Generator { gpt, dtype, cache, ids: Vec::new(), scores: Vec::new() }
+        Generator::with_context(gpt, dtype, gpt.config.context)
+    }
+
+    /// An empty sequence that may have `context` tokens, at most as many as the model was made for.
+    pub fn with_context(gpt: &'a Gpt, dtype: DType, context: usize) -> Generator<'a> {
+        let context = context.min(gpt.config.context);
+        let cache = gpt.cache(1, context, dtype);
+        Generator { gpt, dtype, cache, ids: Vec::new(), scores: Vec::new(), context, computed: 0 }
+    }
+
+    /// Tokens that the sequence may have.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Tokens that went through the model since this was made: what the cache saves is not among them.
+    pub fn computed(&self) -> u64 {
+        self.computed
+    }
+
+    /// The sequence.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
     }
 
     /// Makes the sequence be `ids`: what it has in common with the present one is kept, only the rest is read. At least the last id is
@@ -53,7 +78,7 @@ impl<'a> Generator<'a> {
     /// If `ids` is empty.
     pub fn set(&mut self, ids: &[u32]) -> Result<(), Error> {
         assert!(!ids.is_empty(), "Generator::set: an empty sequence has no next token");
-        let context = self.gpt.config.context;
+        let context = self.context;
         if ids.len() > context {
             return Err(Error::ContextFull { tokens: ids.len(), context });
         }
@@ -86,13 +111,30 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// If the context is full or the scores are not numbers.
     pub fn next(&mut self, sampler: &Sampler) -> Result<u32, Error> {
-        let context = self.gpt.config.context;
-        let id = sampler.choose(&self.scores, self.ids.len() as u64).map_err(Error::Scores)?;
+        let id = self.choose(sampler)?;
+        self.push(id)?;
+        Ok(id)
+    }
+
+    /// Chooses the next token without reading it.
+    ///
+    /// # Errors
+    /// If the scores are not numbers.
+    pub fn choose(&self, sampler: &Sampler) -> Result<u32, Error> {
+        sampler.choose_after(&self.ids, &self.scores, self.ids.len() as u64).map_err(Error::Scores)
+    }
+
+    /// Reads one token more.
+    ///
+    /// # Errors
+    /// If the context is full.
+    pub fn push(&mut self, id: u32) -> Result<(), Error> {
+        let context = self.context;
         if self.ids.len() == context {
             return Err(Error::ContextFull { tokens: context + 1, context });
         }
         self.read(&[id]);
-        Ok(id)
+        Ok(())
     }
 
     fn read(&mut self, part: &[u32]) {
@@ -104,6 +146,7 @@ impl<'a> Generator<'a> {
         let last = hidden.select_rows(&[part.len() - 1]);
         self.scores = self.gpt.logits(&mut graph, &last).to_vec();
         self.ids.extend_from_slice(part);
+        self.computed += part.len() as u64;
     }
 }
 

@@ -1,0 +1,122 @@
+//! Talking, as a person or a script does it: one message, a pipe, JSON, no model named; exit codes and what goes to which stream.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use pupil_chat::SPECIALS;
+use pupil_model::{Gpt, Network, families};
+
+/// A small model of random weights with a tokenizer for chats.
+fn model(dir: &Path, specials: &[&str]) {
+    let t = pupil_tokenizer::train(["system user assistant hello there, how are you"; 4], 300, specials);
+    let network = Network::from(Gpt::new(families::llama(t.len(), 120, 1, 32, [2, 2], 48), 3));
+    let extra = [
+        ("tokenizer.json".to_owned(), t.to_json().into_bytes()),
+        ("tokenizer_config.json".to_owned(), b"{}".to_vec()),
+    ];
+    pupil_checkpoint::save(dir, &network, &[1], &extra).unwrap();
+}
+
+fn pupil(dir: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_pupil"));
+    c.current_dir(dir).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = c.spawn().unwrap();
+    // A program that leaves before it reads closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn said(o: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (o.status.code().unwrap(), text(&o.stdout), text(&o.stderr))
+}
+
+#[test]
+fn replies_go_to_standard_output_and_notes_to_standard_error() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("m"), &SPECIALS);
+    let talk = |arguments: &[&str], input: &str| {
+        let all: Vec<&str> =
+            ["chat", "-m", "m", "--max-tokens", "6"].iter().chain(arguments).copied().collect();
+        said(&pupil(dir.path(), &all, input))
+    };
+    let (code, once, notes) = talk(&["-p", "hello"], "");
+    assert_eq!(code, 0);
+    assert!(!once.trim().is_empty() && notes.contains("cut after 6 tokens"), "{once} {notes}");
+    assert_eq!(talk(&["-p", "hello"], "").1, once, "the same seed gives the same reply");
+    assert_ne!(talk(&["-p", "hello", "--seed", "2", "--temp", "5", "--min-p", "0"], "").1, once);
+    // A line for each question; the conversation goes on, so the same question need not have the same answer.
+    let (code, json, _) = talk(&["--json"], "hello\n\nhello\n");
+    assert_eq!(code, 0);
+    let replies: Vec<serde_json::Value> = json.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(replies.len(), 2);
+    assert_eq!(replies[0]["ended"], "length");
+    assert_eq!(replies[0]["tokens"], 6);
+    let number = |i: usize, key: &str| replies[i][key].as_u64().unwrap();
+    // All but the last token of the first turn lay in the cache.
+    assert_eq!(number(1, "cached_tokens"), number(0, "prompt_tokens") + 5);
+    let (_, table, _) = talk(&["-p", "hello", "--show-probs"], "");
+    assert!(table.lines().count() == 7 && table.contains(" %   of") && !table.contains('\x1b'), "{table}");
+}
+
+#[test]
+fn k03_long_messages_and_full_contexts_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("m"), &SPECIALS);
+    let long = "z".repeat(500);
+    let (code, out, notes) = said(&pupil(dir.path(), &["chat", "-m", "m", "-p", &long], ""));
+    assert!(code == 1 && out.is_empty(), "{code} {out}");
+    assert!(notes.contains("tokens") && notes.contains("holds 120"), "{notes}");
+    let lines = "hello there, how are you\n".repeat(12);
+    let (code, _, notes) = said(&pupil(dir.path(), &["chat", "-m", "m", "--max-tokens", "20"], &lines));
+    assert!(code == 0 && notes.contains("messages are forgotten"), "{code} {notes}");
+}
+
+#[test]
+fn n12_settings_without_a_meaning_are_usage_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("m"), &SPECIALS);
+    for (arguments, words) in [
+        (&["--temp", "NaN"][..], "temperature NaN"),
+        (&["--temp", "-1"], "temperature -1"),
+        (&["--top-p", "1.5"], "top-p 1.5"),
+        (&["--min-p", "-0.1"], "min-p -0.1"),
+        (&["--max-tokens", "0"], "--max-tokens 0"),
+        (&["--ctx", "121"], "2 to 120"),
+        (&["--ctx", "0"], "--ctx 0"),
+        (&["--stop", ""], "--stop"),
+    ] {
+        for command in ["chat", "generate"] {
+            let all: Vec<&str> = [command, "-m", "m", "-p", "hi"].iter().chain(arguments).copied().collect();
+            let (code, _, notes) = said(&pupil(dir.path(), &all, ""));
+            assert!(code == 2 && notes.contains(words), "{command} {arguments:?}: {code} {notes}");
+        }
+    }
+}
+
+#[test]
+fn k14_a_model_that_was_not_made_for_chats_says_what_it_can_do() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("m"), &SPECIALS[..1]);
+    let (code, _, notes) = said(&pupil(dir.path(), &["chat", "-m", "m", "-p", "hi"], ""));
+    assert!(code == 2 && notes.contains("pupil generate -m m"), "{code} {notes}");
+    let (code, out, _) =
+        said(&pupil(dir.path(), &["generate", "-m", "m", "hello", "-n", "3", "--max-tokens", "4"], ""));
+    assert!(code == 0 && out.lines().count() >= 3, "{out}");
+    let (code, _, notes) = said(&pupil(dir.path(), &["generate", "-m", "m"], ""));
+    assert!(code == 2 && notes.contains("TEXT"), "{notes}");
+}
+
+#[test]
+fn without_a_command_the_newest_model_talks() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("mine"), &SPECIALS);
+    let (code, out, notes) = said(&pupil(dir.path(), &[], ""));
+    assert!(code == 0 && notes.contains("Talking with ./mine"), "{code} {notes}");
+    assert!(out.starts_with("Hello!") && out.matches("pupil> ").count() == 4, "{out}");
+    // Nothing hidden is left behind.
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["mine"]);
+}
