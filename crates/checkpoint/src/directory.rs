@@ -9,8 +9,10 @@ use pupil_model::{Bert, Gpt, Model, Network, Settings, Transformer};
 use serde_json::{Value, json};
 
 use crate::huggingface::{self, Family, Part};
+use crate::quantised::{self, Bits};
 use crate::tensors::{self, Stored};
-use crate::{Error, atomic, bert, marian, read};
+use crate::weights::{self, Weights};
+use crate::{Error, atomic, bert, foreign, marian, read};
 
 /// The model's files: `config.json` and `model.safetensors`. A GPT's are those of its family in transformers; architectures that have no
 /// family there keep their own names.
@@ -97,6 +99,29 @@ fn own_settings(settings: &Settings) -> Result<Value, Error> {
     serde_json::to_value(settings).map_err(|e| Error::Settings(e.to_string()))
 }
 
+/// The model's files with weights of few bits: see [`quantised`](crate::quantised).
+///
+/// # Errors
+/// As [`files`].
+pub fn quantised_files(network: &Network, end: &[u32], bits: Bits) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let mut all = files(network, end)?;
+    for (name, bytes) in &mut all {
+        if name == "config.json" {
+            let mut config: Value =
+                serde_json::from_slice(bytes).map_err(|e| Error::Settings(e.to_string()))?;
+            config["quantization_config"] = quantised::config(bits);
+            *bytes = format!("{config:#}\n").into_bytes();
+        } else {
+            let whole = tensors::from_bytes(Path::new(name), bytes)?;
+            let mut list: Vec<(&String, &Stored)> = whole.iter().collect();
+            list.sort_by_key(|t| t.0);
+            let raw = list.iter().flat_map(|(n, t)| quantised::pack(n, t, bits)).collect();
+            *bytes = tensors::raw_bytes(raw).map_err(Error::Settings)?;
+        }
+    }
+    Ok(all)
+}
+
 fn both(config: &Value, list: &[(String, Stored)]) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let weights = tensors::to_bytes(list).map_err(Error::Settings)?;
     Ok(vec![
@@ -115,7 +140,7 @@ pub fn save(dir: &Path, network: &Network, end: &[u32], extra: &[(String, Vec<u8
     atomic::write_folder(dir, &all)
 }
 
-/// Reads a model directory that pupil wrote, or a BERT or Marian that transformers wrote.
+/// Reads a model directory that pupil wrote, or a GPT, BERT or Marian that transformers wrote; in one file of weights or several, of 32, 16, 8 or 4 bits.
 ///
 /// # Errors
 /// Names the file that is missing or broken, the field, or the tensor that is missing, left over or misshapen (with both shapes).
@@ -125,21 +150,22 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     let config: Value =
         serde_json::from_slice(&bytes).map_err(|e| Error::content(&path, format!("is no JSON: {e}")))?;
     let [is_bert, is_marian] = ["bert", "marian"].map(|kind| config["model_type"] == kind);
-    if config.get("pupil").is_none() && !is_bert && !is_marian {
-        let what =
-            "has no `pupil` settings: this version reads the models that pupil wrote, BERTs and Marians";
-        return Err(Error::content(&path, what));
-    }
-    let file = dir.join("model.safetensors");
-    let bytes = read(&file)?;
-    let mut found = tensors::from_bytes(&file, &bytes)?;
+    // Before the weights are read: what cannot be a model here need not be.
+    let known = config.get("pupil").is_some() || is_bert || is_marian;
+    let foreign =
+        if known { None } else { Some(foreign::settings(&config).map_err(|e| Error::content(&path, e))?) };
+    let Weights { file, mut found, size } = weights::read_all(dir)?;
     if is_bert {
         found = bert::normalise(found).map_err(|e| Error::content(&file, e))?;
     }
     if is_marian {
         marian::normalise(&mut found).map_err(|e| Error::content(&file, e))?;
     }
+    if let Some(c) = &foreign {
+        found = foreign::normalise(c, found).map_err(|e| Error::content(&file, e))?;
+    }
     let settings = match config.get("pupil") {
+        None if foreign.is_some() => foreign.map(Settings::Gpt).ok_or_else(String::new),
         None if is_marian => marian::settings(&config).map(Settings::Transformer),
         None => bert::settings(&config, &found).map(Settings::Bert),
         // A GPT's settings stand there without the name of the architecture.
@@ -152,16 +178,12 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     let c = settings.map_err(|e| Error::content(&path, e))?;
     c.check().map_err(|e| Error::content(&path, e))?;
     // Before any memory is taken by numbers of the settings: the file must be able to hold such a model.
-    let least = c.parameter_count().saturating_mul(2);
-    if (bytes.len() as u64) < least {
-        let what = format!(
-            "has {} bytes, but {} parameters need {least} at least",
-            bytes.len(),
-            c.parameter_count()
-        );
+    // Half a byte each at least.
+    let least = c.parameter_count() / 2;
+    if size < least {
+        let what = format!("has {size} bytes, but {} parameters need {least} at least", c.parameter_count());
         return Err(Error::content(file, what));
     }
-    drop(bytes);
     let mut network = Network::zeros(c);
     match &mut network {
         Network::Gpt(gpt) => fill(&file, gpt, &mut found)?,

@@ -7,12 +7,15 @@
 pub mod atomic;
 mod bert;
 pub mod directory;
+mod foreign;
 pub mod huggingface;
 pub mod lock;
 mod marian;
+pub mod quantised;
 pub mod sentence;
 pub mod state;
 mod tensors;
+mod weights;
 
 pub use directory::{load, save};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::Error;
+use crate::{Error, quantised};
 
 /// A tensor on its way to or from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,15 +14,30 @@ pub(crate) struct Stored {
     pub(crate) data: Vec<f32>,
 }
 
+/// A tensor as the bytes of a file.
+pub(crate) struct Raw {
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A tensor as f32.
+pub(crate) fn plain(name: &str, t: &Stored) -> Raw {
+    let bytes = t.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    Raw { name: name.to_owned(), dtype: Dtype::F32, shape: t.shape.clone(), bytes }
+}
+
 /// The bytes of a safetensors file.
 pub(crate) fn to_bytes(tensors: &[(String, Stored)]) -> Result<Vec<u8>, String> {
-    let raw: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(n, t)| (n.clone(), t.shape.clone(), t.data.iter().flat_map(|x| x.to_le_bytes()).collect()))
-        .collect();
+    raw_bytes(tensors.iter().map(|(n, t)| plain(n, t)).collect())
+}
+
+/// The same of tensors of any type.
+pub(crate) fn raw_bytes(raw: Vec<Raw>) -> Result<Vec<u8>, String> {
     let views: Result<Vec<(&str, TensorView<'_>)>, _> = raw
         .iter()
-        .map(|(n, s, b)| TensorView::new(Dtype::F32, s.clone(), b).map(|v| (n.as_str(), v)))
+        .map(|r| TensorView::new(r.dtype, r.shape.clone(), &r.bytes).map(|v| (r.name.as_str(), v)))
         .collect();
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     views
@@ -30,34 +45,42 @@ pub(crate) fn to_bytes(tensors: &[(String, Stored)]) -> Result<Vec<u8>, String> 
         .map_err(|e| format!("cannot be put into safetensors: {e}"))
 }
 
-/// The tensors of a safetensors file, widened to f32.
+/// The tensors of a safetensors file, widened to f32; of whole numbers with scales what they stand for.
 pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Stored>, Error> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::content(path, format!("is no sound safetensors file: {e}")))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
         // 0, 1, 2, …: a buffer that old versions of transformers stored.
-        if name.ends_with("position_ids") {
+        if name.ends_with("position_ids") || quantised::is_part(&file, &name) {
             continue;
         }
-        let data = view.data();
-        let halves = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-        let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => {
-                data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::BF16 => halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect(),
-            Dtype::F16 => halves().map(widen_f16).collect(),
-            other => {
-                return Err(Error::content(
-                    path,
-                    format!("tensor `{name}` is {other:?}; expected F32, BF16 or F16"),
-                ));
-            }
+        if let Some(whole) = quantised::unpack(path, &file, &name, &view) {
+            let (name, t) = whole?;
+            tensors.insert(name, t);
+            continue;
+        }
+        let Some(data) = floats(&view) else {
+            return Err(Error::content(
+                path,
+                format!("tensor `{name}` is {:?}; expected F32, BF16 or F16", view.dtype()),
+            ));
         };
         tensors.insert(name, Stored { shape: view.shape().to_vec(), data });
     }
     Ok(tensors)
+}
+
+/// A tensor's numbers widened to f32; `None` if they are not F32, BF16 or F16.
+pub(crate) fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
+    let data = view.data();
+    let halves = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    Some(match view.dtype() {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::BF16 => halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect(),
+        Dtype::F16 => halves().map(widen_f16).collect(),
+        _ => return None,
+    })
 }
 
 /// IEEE half precision, exactly.

@@ -24,6 +24,7 @@ mod newest;
 mod plan;
 mod process;
 mod progress;
+mod quantize;
 mod recipe;
 mod reply;
 mod signals;
@@ -80,6 +81,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Talks with a model.
     Chat(chat::Arguments),
+    /// Writes a model with weights of 8 or 4 bits, and says what that costs.
+    Quantize(quantize::Arguments),
     /// Names hidden words: `pupil fill-mask -m BERT "The capital of [MASK] is Paris."`
     FillMask(bert::FillMask),
     /// Says which label a text has, or which tag each of its words.
@@ -146,6 +149,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lineage(a) => lineage::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Chat(a) => chat::run(&a),
+        Command::Quantize(a) => quantize::run(&a),
         Command::FillMask(a) => bert::fill_mask(&a),
         Command::Classify(a) => bert::classify(&a),
         Command::Embed(a) => bert::embed(&a),

@@ -1,0 +1,125 @@
+//! `pupil quantize`: a model with weights of 8 or 4 bits, and what that costs in quality.
+
+use std::path::{Path, PathBuf};
+
+use pupil_checkpoint::quantised::Bits;
+use pupil_model::{Batch, Gpt, Model, Network};
+use pupil_tensor::{DType, Graph};
+use pupil_tokenizer::Tokenizer;
+use serde_json::json;
+
+use crate::exit::Usage;
+use crate::model::Choice;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: Choice,
+    /// The directory to write.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// Bits of a weight: 8, a scale for each row; or 4, a scale for each 32 columns.
+    #[arg(long, default_value_t = 8)]
+    bits: u32,
+    /// A text to measure both models on: bits per byte before and after.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Prints the figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
+    let bits = match a.bits {
+        8 => Bits::Eight,
+        4 => Bits::Four,
+        other => anyhow::bail!(Usage(format!("--bits {other}: 8 or 4"))),
+    };
+    let (dir, network) = a.model.network()?;
+    let same =
+        |x: &Path, y: &Path| x.canonicalize().ok().zip(y.canonicalize().ok()).is_some_and(|(x, y)| x == y);
+    if same(&dir, &a.out) {
+        anyhow::bail!(Usage("--out is the model itself: what is lost could not be got back".into()));
+    }
+    let opened = a.model.opened(&dir, network)?;
+    let (tokenizer, ends, dtype) = (opened.tokenizer, opened.ends, opened.dtype);
+    let text = a.data.as_ref().map(std::fs::read_to_string).transpose()?;
+    let before = text.as_deref().map(|t| bits_per_byte(&opened.gpt, &tokenizer, t, dtype));
+    let parameters = opened.gpt.parameters().count();
+    let network = Network::from(opened.gpt);
+    let mut files = pupil_checkpoint::directory::quantised_files(&network, &ends, bits)?;
+    let size: usize = files.iter().filter(|f| f.0.ends_with(".safetensors")).map(|f| f.1.len()).sum();
+    files.extend(beside(&dir)?);
+    pupil_checkpoint::atomic::write_folder(&a.out, &files)?;
+    // What is measured is what was written.
+    let Network::Gpt(small) = pupil_checkpoint::load(&a.out)? else { unreachable!("a GPT was written") };
+    let after = text.as_deref().map(|t| bits_per_byte(&small, &tokenizer, t, dtype));
+    let error = relative_error(&network, &small);
+    if a.json {
+        let figures = json!({
+            "parameters": parameters, "bytes": size, "bits_per_weight": 8.0 * size as f64 / parameters as f64, "relative_error": error,
+            "bits_per_byte_before": before, "bits_per_byte_after": after,
+        });
+        println!("{figures}");
+        return Ok(());
+    }
+    println!(
+        "{}: {:.1} MB, {:.2} bits a weight; matrices are off by {:.2} % (root mean square)",
+        a.out.display(),
+        size as f64 / 1e6,
+        8.0 * size as f64 / parameters as f64,
+        100.0 * error
+    );
+    if let Some((before, after)) = before.zip(after) {
+        println!(
+            "bits per byte: {before:.4} before, {after:.4} after ({:+.2} %)",
+            100.0 * (after / before - 1.0)
+        );
+    }
+    Ok(())
+}
+
+/// The other files of a model directory: tokenizer, template, card.
+fn beside(dir: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|n| n.to_str()).map(str::to_owned) else { continue };
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        let own = name == "config.json" || extension == "safetensors" || name.ends_with(".index.json");
+        // Pickles and what else a directory may hold is no part of a model here.
+        let kept = matches!(extension, "json" | "jinja" | "md" | "txt" | "toml") && !own;
+        if kept && path.is_file() {
+            files.push((name, std::fs::read(&path)?));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Bits per byte of a text, read in pieces of the context's length.
+fn bits_per_byte(gpt: &Gpt, tokenizer: &Tokenizer, text: &str, dtype: DType) -> f64 {
+    let ids = tokenizer.encode(text);
+    let mut nats = 0.0;
+    for part in ids.chunks(gpt.config.context + 1).filter(|p| p.len() > 1) {
+        let (read, targets) = (&part[..part.len() - 1], &part[1..]);
+        let whole = 0..read.len();
+        let mut batch = Batch::reading(read, std::slice::from_ref(&whole));
+        batch.fill(read, targets, &vec![1.0; read.len()], std::slice::from_ref(&whole));
+        nats += gpt.loss(&mut Graph::inference(gpt.parameters(), dtype), &batch, 1.0).sum;
+    }
+    nats / std::f64::consts::LN_2 / text.len() as f64
+}
+
+/// Root mean square of what the matrices lost over that of what they had.
+fn relative_error(before: &Network, after: &Gpt) -> f64 {
+    let pairs = before.parameters().iter().zip(after.parameters().iter());
+    let (mut lost, mut had) = (0.0, 0.0);
+    for ((_, a), (_, b)) in pairs.filter(|((_, a), _)| a.shape[0] > 1) {
+        for (x, y) in a.data().iter().zip(b.data()) {
+            lost += f64::from(x - y).powi(2);
+            had += f64::from(*x).powi(2);
+        }
+    }
+    (lost / had).sqrt()
+}
