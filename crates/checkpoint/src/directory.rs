@@ -12,10 +12,10 @@ use crate::huggingface::{self, Family, Part};
 use crate::quantised::{self, Bits};
 use crate::tensors::{self, Stored};
 use crate::weights::{self, Weights};
-use crate::{Error, atomic, bert, foreign, marian, read};
+use crate::{Error, adapter, atomic, bert, foreign, marian, read};
 
 /// The model's files: `config.json` and `model.safetensors`. A GPT's are those of its family in transformers; architectures that have no
-/// family there keep their own names.
+/// family there keep their own names. Of a GPT with adapters it is these alone, in PEFT's files.
 ///
 /// # Errors
 /// If a weight is not finite, or the settings fit no family.
@@ -29,6 +29,7 @@ pub fn files(network: &Network, end: &[u32]) -> Result<Vec<(String, Vec<u8>)>, E
         }
     }
     match network {
+        Network::Gpt(gpt) if gpt.adapted().is_some() => adapter::files(gpt),
         Network::Gpt(gpt) => gpt_files(gpt, end),
         Network::Bert(bert) => bert_files(bert),
         Network::Transformer(transformer) => marian_files(transformer),
@@ -140,11 +141,20 @@ pub fn save(dir: &Path, network: &Network, end: &[u32], extra: &[(String, Vec<u8
     atomic::write_folder(dir, &all)
 }
 
-/// Reads a model directory that pupil wrote, or a GPT, BERT or Marian that transformers wrote; in one file of weights or several, of 32, 16, 8 or 4 bits.
+/// Whether there is a model in a directory, whole or as adapters of another.
+pub fn holds_model(dir: &Path) -> bool {
+    dir.join("config.json").is_file() || adapter::is_adapter(dir)
+}
+
+/// Reads a model directory that pupil wrote, or a GPT, BERT or Marian that transformers wrote; in one file of weights or several, of 32, 16, 8 or 4 bits. Or
+/// adapters, with the model that they change.
 ///
 /// # Errors
 /// Names the file that is missing or broken, the field, or the tensor that is missing, left over or misshapen (with both shapes).
 pub fn load(dir: &Path) -> Result<Network, Error> {
+    if adapter::is_adapter(dir) {
+        return adapter::load(dir);
+    }
     let path = dir.join("config.json");
     let bytes = read(&path)?;
     let config: Value =
@@ -205,7 +215,7 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     }
 }
 
-fn take(
+pub(crate) fn take(
     path: &Path,
     found: &mut HashMap<String, Stored>,
     name: &str,
@@ -283,7 +293,7 @@ fn transpose(data: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use pupil_model::families::{self, PRESETS};
     use pupil_model::gpt::Positions;

@@ -4,6 +4,7 @@
 //! its settings describe: a tensor that is missing, left over or of another shape is an error that names it.
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod atomic;
 mod bert;
 pub mod directory;

@@ -14,6 +14,7 @@ use pupil_train::schedule::Schedule;
 use pupil_train::{Ending, Plan, examples, plan};
 
 use crate::exit::{Stopped, Usage};
+use crate::merge::LoraArguments;
 use crate::model::{Choice, end_ids, read_tokenizer, tokenizer_files};
 use crate::process;
 use crate::progress::{Progress, clock};
@@ -120,7 +121,9 @@ pub(crate) struct Pretrain {
 pub(crate) struct Finetune {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// A model directory, or the directory of a run.
+    #[command(flatten)]
+    pub(crate) lora: LoraArguments,
+    /// A model directory, one of adapters, or the directory of a run.
     #[arg(short, long)]
     pub(crate) model: PathBuf,
 }
@@ -219,6 +222,7 @@ pub(crate) fn settle(
         evaluate_every: (steps / 4).max(1),
         save_every: common.save_every.max(1),
         keep_best: false,
+        lora: None,
         data,
         limits: pupil_train::plan::Limits::default(),
         forecast: None,
@@ -377,19 +381,29 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let choice = Choice::of(&a.model, &common.dtype);
     let (dir, network) = choice.network()?;
     if let Network::Bert(bert) = &network {
+        if a.lora.lora {
+            anyhow::bail!(Usage("--lora: a BERT is fine-tuned as a whole".into()));
+        }
         return crate::bert::finetune(a, &dir, bert);
     }
-    let opened = choice.opened(&dir, network)?;
+    let mut opened = choice.opened(&dir, network)?;
+    let there = ranks::shared(planned(common.resume, &common.out)?)?;
+    let lora = a.lora.prepare(&mut opened.gpt, &dir, there.as_ref().map(|p| &p.lora), common.seed)?;
     let corpus = corpus(common)?;
     let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
     drop(corpus);
     let data = fingerprint(&train, &opened.tokenizer.to_json());
-    let plan = match ranks::shared(planned(common.resume, &common.out)?)? {
+    let plan = match there {
         Some(p) => checked(p, data)?,
         None => {
-            let settings = optimiser(common, 1e-3, 2e-3, 0.0);
+            let settings = if lora.is_some() {
+                optimiser(common, 4e-3, 0.0, 0.0)
+            } else {
+                optimiser(common, 1e-3, 2e-3, 0.0)
+            };
             let model = Architecture::Gpt(opened.gpt.config.clone());
-            settle(common, "finetune", &model, settings, &train, 400, begun, data)?
+            let plan = settle(common, "finetune", &model, settings, &train, 400, begun, data)?;
+            Plan { lora, ..plan }
         }
     };
     go(

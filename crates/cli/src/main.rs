@@ -19,6 +19,7 @@ mod exit;
 mod generate;
 mod learn;
 mod lineage;
+mod merge;
 mod model;
 mod newest;
 mod plan;
@@ -73,6 +74,8 @@ enum Command {
     Pretrain(learn::Pretrain),
     /// Teaches a model to hold a conversation, or a BERT to judge texts.
     Finetune(learn::Finetune),
+    /// Adds adapters (`pupil finetune --lora`) to the model that they change.
+    Merge(merge::Arguments),
     /// A chatbot by a recipe: the article's seq2seq LSTM as printed, and done right.
     Recipe(recipe::Arguments),
     /// The history walked: nine generations of language models on the same words, and a page about it.
@@ -145,6 +148,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Plan(a) => plan::run(&a),
         Command::Pretrain(a) => learn::pretrain(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
+        Command::Merge(a) => merge::run(&a),
         Command::Recipe(a) => recipe::run(&a),
         Command::Lineage(a) => lineage::run(&a),
         Command::Generate(a) => generate::run(&a),

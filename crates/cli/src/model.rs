@@ -16,7 +16,7 @@ use crate::{newest, process};
 /// Which model.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Choice {
-    /// A model directory, or the directory of a run. Without it: the newest model here that can talk, else the shipped one.
+    /// A model directory, one of adapters, or the directory of a run. Without it: the newest model here that can talk, else the shipped one.
     #[arg(short, long)]
     pub(crate) model: Option<PathBuf>,
     /// Element type of matrix operands: bf16, f32, or auto.
@@ -136,7 +136,7 @@ impl Choice {
                 Usage("there is no model yet: `pupil speedrun` makes one in about five minutes; -m names one that lies elsewhere".into())
             })?,
         };
-        if !dir.join("config.json").exists() {
+        if !pupil_checkpoint::directory::holds_model(&dir) {
             anyhow::bail!(Usage(format!(
                 "{} holds no model (no config.json); `pupil speedrun` makes one",
                 dir.display()
@@ -152,14 +152,20 @@ impl Choice {
             Network::Gpt(gpt) => *gpt,
             _ => anyhow::bail!(Usage(format!("{} is no GPT: `pupil chat` talks with it", dir.display()))),
         };
-        let tokenizer = read_tokenizer(&dir.join("tokenizer.json"))?;
+        // Adapters that PEFT wrote lie there without a tokenizer: it is that of their model.
+        let home = match gpt.adapted() {
+            Some(adapted) if !dir.join("tokenizer.json").exists() => Path::new(&adapted.base),
+            _ => dir,
+        };
+        let tokenizer = read_tokenizer(&home.join("tokenizer.json"))?;
+        let told = told(home, &tokenizer)?;
         anyhow::ensure!(
             tokenizer.len() <= gpt.config.vocab,
             "the tokenizer has {} ids, the model {}",
             tokenizer.len(),
             gpt.config.vocab
         );
-        let (mut ends, template) = told(dir, &tokenizer)?;
+        let (mut ends, template) = told;
         ends.retain(|&id| (id as usize) < gpt.config.vocab);
         Ok(Opened {
             gpt,

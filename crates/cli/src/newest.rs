@@ -22,7 +22,8 @@ fn own(here: &Path) -> Option<PathBuf> {
 
 /// When a model was written.
 fn written(dir: &Path) -> Option<SystemTime> {
-    std::fs::metadata(dir.join("config.json")).and_then(|m| m.modified()).ok()
+    let files = ["config.json", "adapter_config.json"].map(|name| dir.join(name));
+    files.iter().find_map(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok())
 }
 
 /// Whether a directory holds a model that answers: one that was fine-tuned, a recipe's, or another program's with a chat template.
@@ -30,6 +31,9 @@ fn talks(dir: &Path) -> bool {
     let json = |path: PathBuf| -> Option<serde_json::Value> {
         serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
     };
+    if pupil_checkpoint::adapter::is_adapter(dir) {
+        return true;
+    }
     let Some(config) = json(dir.join("config.json")) else { return false };
     let kind = config["pupil"]["architecture"].as_str().or(config["model_type"].as_str()).unwrap_or("");
     if kind == "bert" {
@@ -54,7 +58,7 @@ fn shipped() -> Option<PathBuf> {
 
 /// The model directory inside a run: its model, of a speedrun its last stage's, else its newest checkpoint; else the directory itself.
 pub(crate) fn directory(path: &Path) -> PathBuf {
-    let has_model = |p: &PathBuf| p.join("config.json").exists();
+    let has_model = |p: &PathBuf| pupil_checkpoint::directory::holds_model(p);
     let stages = ["", "chat", "base"].map(|stage| path.join(stage));
     let models = stages.iter().map(|s| s.join("model"));
     let checkpoints = stages.iter().filter_map(|s| newest_checkpoint(&s.join("checkpoints")));

@@ -337,6 +337,7 @@ fn train(a: &Arguments, recipe: &Recipe, text: &str, out: &Path) -> anyhow::Resu
         evaluate_every: rows,
         save_every: 500,
         keep_best: t.keep_best,
+        lora: None,
         data: learn::fingerprint(train, &tokenizer.to_json()),
         limits: pupil_train::plan::Limits::default(),
         forecast: None,

@@ -73,7 +73,11 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         eprintln!(
             "2. Conversations → the same model learns to answer (fine-tuning): only the assistant's words are learned."
         );
-        learn::finetune(&Finetune { common: common(&chat, 0.4), model: base.clone() })?;
+        learn::finetune(&Finetune {
+            common: common(&chat, 0.4),
+            lora: Default::default(),
+            model: base.clone(),
+        })?;
     }
     eprintln!(
         "3. A conversation. The model lies in {}; `pupil chat -m {}` talks to it again.",

@@ -79,6 +79,23 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
         0,
         &["fine-tuning took"],
     );
+    let before = std::fs::read(d.join("run/model/model.safetensors")).unwrap();
+    check(
+        d,
+        "finetune -m run --data chats.jsonl --out lora --steps 20 --batch-tokens 128 --lora --rank 4 --target q,v,down",
+        0,
+        &["LoRA of rank 4", "on q, v, down", "fine-tuning took"],
+    );
+    assert!(before == std::fs::read(d.join("run/model/model.safetensors")).unwrap());
+    assert!(d.join("lora/model/adapter_model.safetensors").exists());
+    check(d, "generate -m lora -p one --max-new 4", 0, &[]);
+    let goes_on = "finetune -m lora --data chats.jsonl --out more --steps 5 --batch-tokens 128 --lora";
+    check(d, &format!("{goes_on} --rank 8"), 2, &["rank 4", "--rank"]);
+    check(d, goes_on, 0, &["LoRA of rank 4"]);
+    check(d, "merge lora --out merged", 0, &["are one model in merged"]);
+    check(d, "merge lora --out merged", 2, &["merged exists"]);
+    check(d, "merge merged --out other", 2, &["nothing to merge"]);
+    check(d, "finetune -m run --data chats.jsonl --out x --lora --target w", 2, &["--target w", "gate"]);
     let said = check(d, "chat -m chat --temp 0 -p hi", 0, &[]);
     assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "hello there");
     check(d, "generate -m run --temp 0 --max-new 8 -p three", 0, &[]);

@@ -295,6 +295,7 @@ impl Walk<'_> {
                 evaluate_every: (steps / 6).max(1),
                 save_every: (steps / 4).max(1),
                 keep_best: true,
+                lora: None,
                 data: String::new(),
                 limits: pupil_train::plan::Limits::default(),
                 forecast: None,

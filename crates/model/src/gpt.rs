@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::cache::KvCache;
+use crate::lora::{Adapted, Adapter, Place};
 use crate::{Model, batch::Span};
 
 /// The settings of a GPT.
@@ -159,43 +160,58 @@ struct NormWeights {
     bias: Option<ParameterId>,
 }
 
-/// A linear map, perhaps with a bias.
-struct Linear {
-    weight: ParameterId,
+/// A linear map, perhaps with a bias and adapters.
+pub(crate) struct Linear {
+    pub(crate) weight: ParameterId,
     bias: Option<ParameterId>,
+    pub(crate) adapters: Vec<Adapter>,
 }
 
 /// The parameters of one block.
-struct Block {
+pub(crate) struct Block {
     attention_norm: NormWeights,
     /// `[(H + 2K)·E, D]`: queries, keys, values.
-    qkv: Linear,
+    pub(crate) qkv: Linear,
     query_norm: Option<ParameterId>,
     key_norm: Option<ParameterId>,
     /// `[D, H·E]`.
-    proj: Linear,
+    pub(crate) proj: Linear,
     attention_post_norm: Option<NormWeights>,
     mlp_norm: NormWeights,
     /// `[F, D]`, or gate then values `[2F, D]`.
-    up: Linear,
+    pub(crate) up: Linear,
     /// `[D, F]`.
-    down: Linear,
+    pub(crate) down: Linear,
     mlp_post_norm: Option<NormWeights>,
     /// Most tokens a token sees in this layer.
     window: Option<usize>,
+}
+
+impl Block {
+    /// One of its four matrices.
+    pub(crate) fn linear_mut(&mut self, place: Place) -> &mut Linear {
+        match place {
+            Place::Qkv => &mut self.qkv,
+            Place::Proj => &mut self.proj,
+            Place::Up => &mut self.up,
+            Place::Down => &mut self.down,
+        }
+    }
 }
 
 /// A GPT with its parameters.
 pub struct Gpt {
     /// Its settings.
     pub config: Config,
-    parameters: Parameters,
+    pub(crate) parameters: Parameters,
     tokens: ParameterId,
     positions: Option<ParameterId>,
-    blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
     norm: Option<NormWeights>,
     head: ParameterId,
     rope: Option<[Rc<RopeTable>; 2]>,
+    /// What lies beside its matrices, if anything does.
+    pub(crate) adapted: Option<Adapted>,
 }
 
 impl Gpt {
@@ -217,6 +233,7 @@ impl Gpt {
         let linear = |p: &mut Parameters, name: String, out: usize, cols: usize, bias: bool| Linear {
             weight: p.add(format!("{name}.weight"), [out, cols], Role::Matrix),
             bias: bias.then(|| p.add(format!("{name}.bias"), [1, out], Role::Vector)),
+            adapters: Vec::new(),
         };
         let tokens = p.add("tok.weight", [c.vocab, c.width], Role::Embedding);
         let positions = (c.positions == Positions::Learned)
@@ -255,7 +272,7 @@ impl Gpt {
                 }),
             ]),
         };
-        Gpt { parameters: p, tokens, positions, blocks, norm: final_norm, head, rope, config }
+        Gpt { parameters: p, tokens, positions, blocks, norm: final_norm, head, rope, adapted: None, config }
     }
 
     /// A fresh GPT: weights normal with deviation 0.02, those that end a residual branch 0.02/√(2L), gains 1, biases 0.
@@ -376,7 +393,7 @@ impl Gpt {
     ) -> Tensor {
         let c = &self.config;
         let (heads, kv) = (c.heads, c.kv_heads);
-        let mut qkv = g.linear(h, b.qkv.weight, b.qkv.bias);
+        let mut qkv = self.linear(g, h, &b.qkv);
         if let (Some(query), Some(key)) = (b.query_norm, b.key_norm) {
             qkv = g.head_norm(qkv, self.kind(), [query, key], [heads, kv], c.head_width);
         }
@@ -404,18 +421,24 @@ impl Gpt {
 
     /// The first half of the position-wise network: `[T, F]`.
     fn up(&self, g: &mut Graph<'_>, b: &Block, h: &Tensor) -> Tensor {
-        let u = g.linear(h, b.up.weight, b.up.bias);
+        let u = self.linear(g, h, &b.up);
         g.activation(&u, self.config.mlp.activation())
     }
 
     /// Ends a residual branch: `x + w·a + b`.
     fn join(&self, g: &mut Graph<'_>, a: &Tensor, w: &Linear, x: Tensor) -> Tensor {
         if self.config.dropout > 0.0 && g.is_training() {
-            let y = g.linear(a, w.weight, w.bias);
+            let y = self.linear(g, a, w);
             let y = g.dropout(y, self.config.dropout);
             return g.add(&x, &y);
         }
-        g.linear_residual(a, w.weight, w.bias, &x)
+        let y = g.linear_residual(a, w.weight, w.bias, &x);
+        self.adapt_result(g, y, a, w)
+    }
+
+    fn linear(&self, g: &mut Graph<'_>, x: &Tensor, w: &Linear) -> Tensor {
+        let y = g.linear(x, w.weight, w.bias);
+        self.adapt_result(g, y, x, w)
     }
 
     /// Ends a residual branch that is normalised itself: `x + norm(w·a + b)`.
@@ -428,7 +451,7 @@ impl Gpt {
         x: Tensor,
     ) -> Tensor {
         let Some(norm) = norm else { return self.join(g, a, w, x) };
-        let y = g.linear(a, w.weight, w.bias);
+        let y = self.linear(g, a, w);
         let y = self.normalise(g, &y, norm, DType::F32);
         g.add(&x, &y)
     }

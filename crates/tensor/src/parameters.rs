@@ -37,6 +37,8 @@ pub struct Parameter {
     pub shape: [usize; 2],
     /// What it is used for.
     pub role: Role,
+    /// Whether it stays as it is: it has no gradient and nothing is spent on one.
+    frozen: bool,
     data: Vec<f32>,
 }
 
@@ -44,6 +46,11 @@ impl Parameter {
     /// Its values, row by row.
     pub fn data(&self) -> &[f32] {
         &self.data
+    }
+
+    /// Whether learning leaves it as it is.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
     }
 }
 
@@ -79,9 +86,21 @@ impl Parameters {
     pub fn add(&mut self, name: impl Into<String>, shape: [usize; 2], role: Role) -> ParameterId {
         let name = name.into();
         assert!(self.find(&name).is_none(), "parameter `{name}` exists already");
-        self.list.push(Parameter { name, shape, role, data: vec![0.0; shape[0] * shape[1]] });
+        self.list.push(Parameter { name, shape, role, frozen: false, data: vec![0.0; shape[0] * shape[1]] });
         self.forward.push(RefCell::default());
         ParameterId(self.list.len() as u32 - 1)
+    }
+
+    /// Freezes every parameter that is there now, or thaws them. Only the operations of a GPT know of frozen parameters.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.list.iter_mut().for_each(|p| p.frozen = frozen);
+    }
+
+    /// Removes all parameters but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.version += 1;
+        self.list.truncate(len);
+        self.forward.truncate(len);
     }
 
     /// The parameter of that name.
@@ -164,7 +183,7 @@ impl Parameters {
     }
 }
 
-/// One gradient for each parameter. The first contribution after [`Gradients::clear`] assigns, later ones add.
+/// One gradient for each parameter that is not frozen. The first contribution after [`Gradients::clear`] assigns, later ones add.
 #[derive(Default)]
 pub struct Gradients {
     list: Vec<Vec<f32>>,
@@ -174,7 +193,8 @@ pub struct Gradients {
 impl Gradients {
     /// Makes room for the parameters and clears.
     pub fn new(parameters: &Parameters) -> Gradients {
-        let list: Vec<_> = parameters.list.iter().map(|p| vec![0.0; p.data.len()]).collect();
+        let room = |p: &Parameter| if p.frozen { Vec::new() } else { vec![0.0; p.data.len()] };
+        let list: Vec<_> = parameters.list.iter().map(room).collect();
         Gradients { written: vec![false; list.len()], list }
     }
 
@@ -183,7 +203,7 @@ impl Gradients {
         self.written.fill(false);
     }
 
-    /// The gradient of one parameter; zeros if nothing contributed.
+    /// The gradient of one parameter; zeros if nothing contributed, nothing if it is frozen.
     pub fn get(&mut self, id: ParameterId) -> &[f32] {
         self.accumulator(id)
     }

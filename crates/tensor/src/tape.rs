@@ -16,6 +16,7 @@ pub(crate) struct Node(u32);
 /// What an operation saved, one kind for each file of `ops`.
 pub(crate) enum Record {
     Linear(ops::linear::Saved),
+    LowRank(Box<ops::low_rank::Saved>),
     Norm(ops::norm::Saved),
     HeadNorm(ops::norm::SavedHeads),
     Rope(ops::rope::Saved),
@@ -34,6 +35,7 @@ impl Record {
     fn undo(self, undo: &mut Undo<'_>) {
         match self {
             Record::Linear(s) => s.backward(undo),
+            Record::LowRank(s) => s.backward(undo),
             Record::Norm(s) => s.backward(undo),
             Record::HeadNorm(s) => s.backward(undo),
             Record::Rope(s) => s.backward(undo),
@@ -53,6 +55,7 @@ impl Record {
     fn each_parameter(&self, tell: &mut dyn FnMut(ParameterId)) {
         match self {
             Record::Linear(s) => s.each_parameter(tell),
+            Record::LowRank(s) => s.each_parameter(tell),
             Record::Norm(s) => s.each_parameter(tell),
             Record::HeadNorm(s) => s.each_parameter(tell),
             Record::Embedding(s) => s.each_parameter(tell),
@@ -320,6 +323,18 @@ impl<'a> Graph<'a> {
             node
         });
         out
+    }
+
+    /// A result on which no gradient depends: all that it was computed from is frozen.
+    pub(crate) fn unrecorded(&mut self, mut out: Tensor, name: impl Fn(&Parameters) -> String) -> Tensor {
+        self.look(&out, &name);
+        out.node = None;
+        out
+    }
+
+    /// Whether learning leaves a parameter as it is.
+    pub(crate) fn is_frozen(&self, id: ParameterId) -> bool {
+        self.parameters.get(id).is_frozen()
     }
 
     /// The number of columns or entries of a parameter, for checks.

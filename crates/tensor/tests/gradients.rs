@@ -357,3 +357,38 @@ fn some_rows_beside_others() {
         g.add(&y, &z)
     });
 }
+
+#[test]
+fn low_rank_changes_of_some_columns() {
+    check("low rank", &[[T, 5], [9, 5], [2, 5], [4, 2]], &|g, p| {
+        let x = input(g, p[0]);
+        let y = g.linear(&x, p[1], None);
+        g.low_rank(y, &x, [p[2], p[3]], 3..7, 1.5)
+    });
+    check("low rank of a residual", &[[T, 5], [5, 5], [2, 5], [5, 2]], &|g, p| {
+        let x = input(g, p[0]);
+        let y = g.linear_residual(&x, p[1], None, &x);
+        g.low_rank(y, &x, [p[2], p[3]], 0..5, 0.5)
+    });
+}
+
+#[test]
+fn what_is_frozen_has_no_gradient_and_lets_others_have_theirs() {
+    let (mut p, ids) = parameters(&[[T, 5], [9, 5], [1, 9], [1, 5]]);
+    p.freeze(true);
+    let a = p.add("a", [2, 5], Role::Matrix);
+    let b = p.add("b", [9, 2], Role::Matrix);
+    p.data_mut(a).copy_from_slice(&numbers(40, 10));
+    p.data_mut(b).copy_from_slice(&numbers(41, 18));
+    let mut tape = Tape::new(&p);
+    let mut g = Graph::training(&p, DType::F32, &mut tape, None);
+    let x = input(&mut g, ids[0]);
+    let x = g.norm(&x, Norm::Rms { eps: 1e-5, offset: 0.0 }, ids[3], None, DType::F32);
+    let y = g.linear(&x, ids[1], Some(ids[2]));
+    let y = g.low_rank(y, &x, [a, b], 0..9, 1.0);
+    tape.seed(&y, Tensor::from_f32(&numbers(77, T * 9), T, 9, DType::F32));
+    drop((x, y));
+    tape.backward(&p);
+    assert!(ids.iter().all(|&id| tape.gradients().get(id).is_empty()));
+    assert!([a, b].iter().all(|&id| tape.gradients().get(id).iter().any(|&x| x != 0.0)));
+}

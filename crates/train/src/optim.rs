@@ -54,6 +54,7 @@ const MUON_MOMENTUM: f32 = 0.95;
 /// What the optimiser remembers of one parameter.
 #[derive(Default)]
 struct Moments {
+    /// Empty for frozen parameters.
     first: Vec<f32>,
     /// Empty for Muon's matrices.
     second: Vec<f32>,
@@ -73,6 +74,9 @@ impl Optimiser {
     /// A fresh optimiser for these parameters.
     pub fn new(settings: Settings, parameters: &Parameters) -> Optimiser {
         let moments = parameters.iter().map(|(_, p)| {
+            if p.is_frozen() {
+                return Moments::default();
+            }
             let muon = settings.muon.is_some() && p.role == Role::Matrix;
             let second = if muon { Vec::new() } else { vec![0.0; p.data().len()] };
             Moments { first: vec![0.0; p.data().len()], second }
@@ -110,6 +114,9 @@ impl Optimiser {
         let ids: std::ops::Range<usize> = 0..parameters.len();
         for i in ids {
             let id = parameters.id(i);
+            if parameters.get(id).is_frozen() {
+                continue;
+            }
             let (role, shape) = (parameters.get(id).role, parameters.get(id).shape);
             let decay = if role == Role::Vector { 0.0 } else { self.settings.weight_decay };
             match self.settings.muon {
@@ -158,7 +165,7 @@ impl Optimiser {
         arithmetic::scale_add(parameters.data_mut(id), 1.0 - rate * decay, -rate * size, &self.update);
     }
 
-    /// Its state by parameter name, for a checkpoint: first and second moments (the second is empty for Muon's matrices).
+    /// Its state by parameter name, for a checkpoint: first and second moments (both are empty of frozen parameters, the second for Muon's matrices).
     pub fn state<'a>(
         &'a self,
         parameters: &'a Parameters,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pupil_model::{self as model, Batch, Network};
+use pupil_model::{self as model, Batch, Lora, Network};
 use pupil_tensor::DType;
 use pupil_tensor::kernels::random::{Key, below};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub struct Plan {
     pub stage: String,
     /// The model's settings.
     pub model: model::Settings,
+    /// The adapters that learn in its place, if it stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
     /// The optimiser's settings.
     pub optimiser: Settings,
     /// How the learning rate moves.
@@ -107,7 +110,13 @@ impl Plan {
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());
         // Sums of some of the rows' gradients: one for each bit of the number of rows before the last.
         let partial = u64::from(usize::BITS - self.rows.saturating_sub(1).leading_zeros());
-        parameters * (16 + 4 * partial) + packed + activations as u64
+        let learned = match (&self.lora, &self.model) {
+            (Some(lora), model::Settings::Gpt(c)) => {
+                parameters * 4 + lora.parameter_count(c) * (16 + 4 * partial)
+            }
+            _ => parameters * (16 + 4 * partial),
+        };
+        learned + packed + activations as u64
     }
 
     /// The fields in which two plans differ, with both values. What was expected of them is none.

@@ -137,6 +137,7 @@ fn a_run_that_goes_on_with_other_numbers_of_ranks_ends_with_the_bytes_of_one_pro
         evaluate_every: 4,
         save_every: 5,
         keep_best: false,
+        lora: None,
         data: "test".into(),
         limits: Limits::default(),
         forecast: None,

@@ -115,12 +115,15 @@ impl Graph<'_> {
             if let Some((cap, Some(capped))) = &capped {
                 softcap::backward(capped.f32s(), *cap, logits.f32s_mut());
             }
-            if let Some(bias) = options.bias {
+            let frozen = self.parameters.get(weight).is_frozen();
+            if let Some(bias) = options.bias.filter(|_| !frozen) {
                 arithmetic::column_sums(logits.f32s(), vocab, tape.gradients().accumulator(bias));
             }
             let dlogits = logits.converted(self.dtype);
-            let (dw, accumulate) = tape.gradients().contribute(weight);
-            matmul::matmul_tn(dlogits.view(), xs, MatMut::f32(dw, vocab, width), accumulate, self.dtype);
+            if !frozen {
+                let (dw, accumulate) = tape.gradients().contribute(weight);
+                matmul::matmul_tn(dlogits.view(), xs, MatMut::f32(dw, vocab, width), accumulate, self.dtype);
+            }
             let out = match dx.dtype() {
                 DType::F32 => ElementsMut::F32(&mut dx.f32s_mut()[from..to]),
                 DType::Bf16 => ElementsMut::Bf16(&mut dx.bf16s_mut()[from..to]),

@@ -2,7 +2,7 @@
 
 use crate::kernels::embedding;
 use crate::kernels::matrix::DType;
-use crate::parameters::ParameterId;
+use crate::parameters::{ParameterId, Parameters};
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::{Indices, Tensor};
 
@@ -24,11 +24,13 @@ impl Graph<'_> {
         let [_, width] = self.shape(table);
         let mut x = Tensor::new(ids.len(), width, DType::F32);
         self.gather(table, ids, scale, &mut x, false);
-        self.record(
-            x,
-            |p| format!("embedding `{}`", p.get(table).name),
-            |out| Record::Embedding(Saved { base: None, table, ids: ids.clone(), scale, out }),
-        )
+        let name = |p: &Parameters| format!("embedding `{}`", p.get(table).name);
+        if self.is_frozen(table) {
+            return self.unrecorded(x, name);
+        }
+        self.record(x, name, |out| {
+            Record::Embedding(Saved { base: None, table, ids: ids.clone(), scale, out })
+        })
     }
 
     /// `x` plus the table's rows at `ids`: learned positions.
@@ -71,8 +73,10 @@ impl Saved {
 
     pub(crate) fn backward(self, undo: &mut Undo<'_>) {
         let Some(dy) = undo.take(self.out) else { return };
-        let table = undo.gradients().accumulator(self.table);
-        embedding::scatter_add(table, dy.cols(), &self.ids, self.scale, dy.f32s());
+        if !undo.parameters().get(self.table).is_frozen() {
+            let table = undo.gradients().accumulator(self.table);
+            embedding::scatter_add(table, dy.cols(), &self.ids, self.scale, dy.f32s());
+        }
         if let Some(base) = self.base {
             undo.give(base, dy);
         }

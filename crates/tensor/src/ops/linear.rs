@@ -7,7 +7,7 @@
 use crate::kernels::arithmetic;
 use crate::kernels::matmul::{self, Epilogue};
 use crate::kernels::matrix::{DType, MatMut};
-use crate::parameters::ParameterId;
+use crate::parameters::{ParameterId, Parameters};
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::Tensor;
 
@@ -88,11 +88,11 @@ impl Graph<'_> {
         );
         let dtype = self.dtype;
         let residual = residual.and_then(|r| r.node);
-        self.record(
-            y,
-            |p| format!("linear `{}`", p.get(weight).name),
-            |out| Record::Linear(Saved { x: x.clone(), weight, bias, residual, dtype, out }),
-        )
+        let name = |p: &Parameters| format!("linear `{}`", p.get(weight).name);
+        if x.node.is_none() && residual.is_none() && self.is_frozen(weight) {
+            return self.unrecorded(y, name);
+        }
+        self.record(y, name, |out| Record::Linear(Saved { x: x.clone(), weight, bias, residual, dtype, out }))
     }
 }
 
@@ -108,9 +108,12 @@ impl Saved {
         let Saved { x, weight, bias, residual, dtype, .. } = self;
         let parameters = undo.parameters();
         let [rows, cols] = parameters.get(weight).shape;
-        let (dw, accumulate) = undo.gradients().contribute(weight);
-        matmul::matmul_tn(dy.view(), x.view(), MatMut::f32(dw, rows, cols), accumulate, dtype);
-        if let Some(b) = bias {
+        let frozen = parameters.get(weight).is_frozen();
+        if !frozen {
+            let (dw, accumulate) = undo.gradients().contribute(weight);
+            matmul::matmul_tn(dy.view(), x.view(), MatMut::f32(dw, rows, cols), accumulate, dtype);
+        }
+        if let Some(b) = bias.filter(|_| !frozen) {
             let db = undo.gradients().accumulator(b);
             match dy.dtype() {
                 DType::F32 => arithmetic::column_sums(dy.f32s(), dy.cols(), db),

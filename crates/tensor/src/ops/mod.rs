@@ -9,6 +9,7 @@ pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod history;
 pub(crate) mod linear;
+pub(crate) mod low_rank;
 pub(crate) mod norm;
 pub(crate) mod recurrent;
 pub(crate) mod rope;

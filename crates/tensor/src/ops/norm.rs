@@ -5,7 +5,7 @@
 
 use crate::kernels::matrix::{DType, Element, bf16};
 use crate::kernels::{layernorm, rmsnorm};
-use crate::parameters::ParameterId;
+use crate::parameters::{ParameterId, Parameters};
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::Tensor;
 
@@ -98,11 +98,11 @@ impl Graph<'_> {
             (Norm::Rms { eps, offset }, _) => rmsnorm::forward(xs, Some(g), offset, eps, width, ys, rstd.f32s_mut()),
             (Norm::Layer { .. }, None) => unreachable!("LayerNorm has its means"),
         }));
-        self.record(
-            y,
-            |p| format!("norm `{}`", p.get(gain).name),
-            |out| Record::Norm(Saved { x: x.clone(), norm, gain, bias, mean, rstd, out }),
-        )
+        let name = |p: &Parameters| format!("norm `{}`", p.get(gain).name);
+        if x.node.is_none() && self.is_frozen(gain) {
+            return self.unrecorded(y, name);
+        }
+        self.record(y, name, |out| Record::Norm(Saved { x: x.clone(), norm, gain, bias, mean, rstd, out }))
     }
 
     /// Normalises each query head and each key head of a fused projection `[T, (H + 2K)·E]` with gains `[1, E]`, one for queries and
@@ -156,11 +156,12 @@ impl Saved {
         let collected = x.node.and_then(|n| undo.collected(n));
         let accumulate = collected.is_some();
         let mut dx = collected.unwrap_or_else(|| Tensor::new(x.rows(), width, x.dtype()));
-        if let Some(b) = bias {
+        let frozen = undo.parameters().get(gain).is_frozen();
+        if let Some(b) = bias.filter(|_| !frozen) {
             let db = undo.gradients().accumulator(b);
             typed!(dy, dys => crate::kernels::arithmetic::column_sums(dys, width, db));
         }
-        let dgain = Some(undo.gradients().accumulator(gain));
+        let dgain = (!frozen).then(|| undo.gradients().accumulator(gain));
         typed!(dy, dys => match x.dtype() {
             DType::F32 => backward(&x, norm, g, mean.as_ref(), &rstd, dys, dx.as_mut_slice::<f32>(), accumulate, dgain),
             DType::Bf16 => backward(&x, norm, g, mean.as_ref(), &rstd, dys, dx.as_mut_slice::<bf16>(), accumulate, dgain),
@@ -223,7 +224,8 @@ impl SavedHeads {
             let layout =
                 rmsnorm::Groups { stride: self.x.cols(), offset, groups: self.heads[i], width: self.width };
             let g = undo.parameters().get(self.gains[i]).data();
-            let dgain = Some(undo.gradients().accumulator(self.gains[i]));
+            let frozen = undo.parameters().get(self.gains[i]).is_frozen();
+            let dgain = (!frozen).then(|| undo.gradients().accumulator(self.gains[i]));
             let rstd = self.rstd[i].f32s();
             match d.dtype() {
                 DType::F32 => {
