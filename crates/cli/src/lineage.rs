@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use pupil_data::{Chat, Items, prepare};
-use pupil_lineage::{Language, Walk, page, replies, road, walk};
+use pupil_data::{Chat, Items, Side, Split};
+use pupil_lineage::road::{road, width};
+use pupil_lineage::{Language, Walk, page, replies, walk};
+use pupil_tensor::kernels::{peak, pool};
 use pupil_train::Event;
 
 use crate::exit::{Stopped, Usage};
@@ -51,6 +53,8 @@ pub(crate) struct Arguments {
 
 /// Most tokens of a sequence.
 const CONTEXT: usize = 128;
+/// Share of the processor's peak that networks of a few hundred thousand parameters get.
+const UTILISATION: f64 = 0.35;
 /// Conversations that replies are measured on.
 const CHATS: usize = 1500;
 /// Tokens that are measured on: enough for a third digit.
@@ -70,10 +74,11 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     std::fs::create_dir_all(&a.out).map_err(storage)?;
     let tokenizer = pupil_tokenizer::train(corpus.texts(), a.vocab, &pupil_chat::SPECIALS);
     let [train, held_out] = learn::items(&corpus, &tokenizer, CONTEXT, false)?;
-    let held_out_chat = |c: &&Chat| prepare::is_validation(&c.plain(), learn::VALIDATION);
+    let split = Split::new(learn::VALIDATION, corpus.chats.iter());
+    let on = |side| corpus.chats.iter().filter(|c| split.chat(c) == side).collect::<Vec<_>>();
     let mut pairs = [Items::default(), Items::default()];
-    replies::add_pairs(&mut pairs[0], &tokenizer, corpus.chats.iter().filter(|c| !held_out_chat(c)));
-    let asked: Vec<&Chat> = corpus.chats.iter().filter(held_out_chat).collect();
+    replies::add_pairs(&mut pairs[0], &tokenizer, on(Side::Learned).into_iter());
+    let asked = on(Side::HeldOut);
     let asked: Vec<Chat> = asked.iter().step_by(1 + asked.len() / CHATS).map(|c| (*c).clone()).collect();
     replies::add_pairs(&mut pairs[1], &tokenizer, asked.iter());
     drop(corpus);
@@ -81,9 +86,15 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         anyhow::bail!(Usage("there is too little data: nothing is held out to measure on".into()));
     }
     let validation = held_out.every(held_out.tokens() / MEASURED);
-    let road = road(tokenizer.len(), CONTEXT);
-    let repliers =
-        if pairs.iter().any(Items::is_empty) { Vec::new() } else { replies::generations(&tokenizer) };
+    let dtype = process::dtype("auto")?;
+    let speed = peak::measure(dtype, pool::threads()) * 1e9 * UTILISATION;
+    let none = pairs.iter().any(Items::is_empty);
+    let repliers = |width| if none { Vec::new() } else { replies::generations(&tokenizer, width) };
+    // Who takes part does not depend on the width.
+    let seconds = walk::share(&road(tokenizer.len(), CONTEXT, 64), repliers(64).len(), a.minutes * 60.0);
+    // A walk that is taken up again goes on with the width that it began with.
+    let width = walk::kept(&a.out, "width", || Ok(width(seconds * speed)))?;
+    let (road, repliers) = (road(tokenizer.len(), CONTEXT, width), repliers(width));
     let mut prompts = a.prompt.clone();
     if prompts.is_empty() {
         prompts = ["How are you?", "Where are you going?", "What do you think?"].map(String::from).to_vec();
@@ -94,8 +105,8 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         train: &train,
         validation: &validation,
         context: CONTEXT,
-        seconds: walk::share(&road, repliers.len(), a.minutes * 60.0),
-        dtype: process::dtype("auto")?,
+        seconds,
+        dtype,
         seed: a.seed,
         prompts,
     };

@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_page_tells_order_and_crossing_and_lets_no_markup_in() {
-        let road = road(2048, 64);
+        let road = road(2048, 64, 128);
         let page = html(&outcome(), &road, Language::English);
         assert!(page.contains("Window MLP</b> (2003) is 0.100 behind <b>n-gram</b>"));
         assert!(page.contains("Llama overtakes n-gram at about 215 k tokens"), "{page}");

@@ -13,17 +13,15 @@ use pupil_report::page::escape;
 use pupil_tensor::Graph;
 use pupil_tokenizer::Tokenizer;
 use pupil_train::evaluate::evaluate;
-use pupil_train::{examples, optim};
+use pupil_train::examples;
 use serde::{Deserialize, Serialize};
 
 use crate::page::{Language, millions};
-use crate::road::{Generation, Learner};
+use crate::road::{Generation, Learner, adam};
 use crate::walk::{Error, Observe, ROW, Walk, slug};
 
 /// Most tokens of a question and of a reply.
 const LENGTH: usize = 48;
-/// Width of word vectors and states.
-const WIDTH: usize = 256;
 /// The language model that is measured on the same replies.
 const BESIDE: &str = "Llama";
 
@@ -59,19 +57,14 @@ pub struct Picture {
     pub weights: Vec<f32>,
 }
 
-/// The encoders and decoders for a tokenizer, in order of their years; none if it has no marks for the ends of a reply.
-pub fn generations(tokenizer: &Tokenizer) -> Vec<Generation> {
+/// The encoders and decoders for a tokenizer, in order of their years, with word vectors and states of about `width`; none if it has no marks for
+/// the ends of a reply.
+pub fn generations(tokenizer: &Tokenizer, width: usize) -> Vec<Generation> {
     let (Some(start), Some(end)) = (tokenizer.special(START), tokenizer.special(END)) else {
         return Vec::new();
     };
     let form = Form { length: LENGTH, padded: false, start, start_is_said: false, end };
-    let (vocab, width, cell) = (tokenizer.len(), WIDTH, rnn::Kind::Lstm);
-    let adam = optim::Settings {
-        learning_rate: 2e-3,
-        beta2: 0.98,
-        weight_decay: 0.01,
-        ..optim::Settings::default()
-    };
+    let (vocab, cell, adam) = (tokenizer.len(), rnn::Kind::Lstm, adam(width));
     let network = |year, name, paper, settings| Generation {
         year,
         name,
@@ -83,8 +76,8 @@ pub fn generations(tokenizer: &Tokenizer) -> Vec<Generation> {
         vocab,
         form,
         width,
-        hidden: WIDTH,
-        keys: WIDTH,
+        hidden: width,
+        keys: width,
         cell,
         bidirectional: true,
         dropout: 0.0,
@@ -96,13 +89,13 @@ pub fn generations(tokenizer: &Tokenizer) -> Vec<Generation> {
         decoder_layers: 2,
         width,
         heads: 4,
-        hidden: 4 * WIDTH,
+        hidden: 4 * width,
         activation: transformer::Kind::Relu,
         dropout: 0.0,
         // The paper's 0.1 is for better words at the price of worse probabilities, and probabilities are what is measured.
         smoothing: 0.0,
     };
-    let plain = seq2seq::Config { vocab, form, width, hidden: 384, cell };
+    let plain = seq2seq::Config { vocab, form, width, hidden: width * 3 / 2, cell };
     vec![
         network(2014, "seq2seq LSTM", "Sutskever et al.", Settings::Seq2Seq(plain)),
         network(2015, "Attention", "Bahdanau et al.", Settings::RnnSearch(attention)),
@@ -319,7 +312,7 @@ mod tests {
             seed: 1,
             prompts: vec!["Hello".into(), "Who?".into()],
         };
-        let mut small = generations(&tokenizer);
+        let mut small = generations(&tokenizer, 256);
         for g in &mut small {
             g.learner = match &g.learner {
                 Learner::Network(s, o) => Learner::Network(Box::new(shrunk(s)), *o),
@@ -359,12 +352,18 @@ mod tests {
     #[test]
     fn all_settings_hold_and_sizes_are_alike() {
         let tokenizer = pupil_tokenizer::train(["a b c"], 300, &pupil_chat::SPECIALS);
-        for g in generations(&tokenizer) {
-            if let Learner::Network(settings, _) = g.learner {
-                settings.check().unwrap();
-                let n = settings.parameter_count();
-                assert!((1_000_000..4_500_000).contains(&n), "{}: {n}", g.name);
+        for width in [64, 128, 512] {
+            let mut sizes = Vec::new();
+            for g in generations(&tokenizer, width) {
+                if let Learner::Network(settings, _) = g.learner {
+                    settings.check().unwrap();
+                    sizes.push(settings.parameter_count());
+                }
             }
+            assert!(
+                sizes.len() == 3 && sizes.iter().max() < sizes.iter().map(|s| 3 * s).min().as_ref(),
+                "{sizes:?}"
+            );
         }
     }
 }

@@ -28,26 +28,40 @@ pub enum Learner {
     Network(Box<Settings>, optim::Settings),
 }
 
-/// Width of word vectors and states.
-const WIDTH: usize = 256;
+/// The width of word vectors and states with which networks get furthest in a budget of arithmetic, in floating-point operations.
+///
+/// A network that is too large reads too little in its time, one that is too small learns no more from reading. The best number of parameters grows
+/// like the root of the budget (Hoffmann et al., "Training Compute-Optimal Large Language Models", 2022), and parameters like the square of the
+/// width; the constant was measured on dialogues.
+pub fn width(operations: f64) -> usize {
+    let fitting = 128.0 * (operations / MEASURED).powf(0.25);
+    (fitting / 32.0).round().clamp(2.0, 16.0) as usize * 32
+}
 
-/// All generations for a vocabulary, in order of their years.
-pub fn road(vocab: usize, context: usize) -> Vec<Generation> {
-    let adam = optim::Settings {
-        learning_rate: 2e-3,
+/// Operations of the budget in which a width of 128 was the best.
+const MEASURED: f64 = 2.5e13;
+
+/// Adam for networks of that width: the best rate falls as they get wider.
+pub(crate) fn adam(width: usize) -> optim::Settings {
+    optim::Settings {
+        learning_rate: 4e-3 * (128.0 / width as f32).sqrt(),
         beta2: 0.98,
         weight_decay: 0.01,
         ..optim::Settings::default()
-    };
-    let muon =
-        optim::Settings { learning_rate: 4e-3, muon: Some(8e-3), beta2: 0.95, weight_decay: 0.02, ..adam };
+    }
+}
+
+/// All generations for a vocabulary, in order of their years, with word vectors and states of about `width`.
+pub fn road(vocab: usize, context: usize, width: usize) -> Vec<Generation> {
+    let adam = adam(width);
+    let muon = optim::Settings { muon: Some(8e-3), beta2: 0.95, weight_decay: 0.02, ..adam };
     let network = |settings: Settings| Learner::Network(Box::new(settings), adam);
     let recurrent = |cell: rnn::Kind| {
         network(Settings::Rnn(rnn::Config {
             vocab,
             context,
-            width: WIDTH,
-            hidden: 512,
+            width,
+            hidden: 2 * width,
             layers: 1,
             cell,
             dropout: 0.0,
@@ -59,7 +73,7 @@ pub fn road(vocab: usize, context: usize) -> Vec<Generation> {
         mlp: Activation::GeluTanh,
         qkv_bias: true,
         bias: true,
-        ..families::llama(vocab, context, 4, WIDTH, [4, 4], 4 * WIDTH)
+        ..families::llama(vocab, context, 4, width, [4, 4], 4 * width)
     };
     vec![
         Generation {
@@ -104,8 +118,8 @@ pub fn road(vocab: usize, context: usize) -> Vec<Generation> {
                 vocab,
                 context,
                 window: 8,
-                width: 128,
-                hidden: 512,
+                width: width / 2,
+                hidden: 2 * width,
             })),
         },
         Generation {
@@ -130,7 +144,7 @@ pub fn road(vocab: usize, context: usize) -> Vec<Generation> {
                 vocab,
                 context,
                 layers: 6,
-                width: WIDTH,
+                width,
                 kernel: 2,
                 cycle: 6,
             })),
@@ -164,7 +178,14 @@ pub fn road(vocab: usize, context: usize) -> Vec<Generation> {
                 "旋转位置编码、RMS 归一化、门控层，加上今天的优化器：pupil 自己训练的就是它。",
             ],
             learner: Learner::Network(
-                Box::new(Settings::Gpt(families::llama(vocab, context, 4, WIDTH, [4, 4], 704))),
+                Box::new(Settings::Gpt(families::llama(
+                    vocab,
+                    context,
+                    4,
+                    width,
+                    [4, 4],
+                    (width * 8 / 3).next_multiple_of(32),
+                ))),
                 muon,
             ),
         },
@@ -177,12 +198,27 @@ mod tests {
 
     #[test]
     fn all_settings_hold_and_sizes_are_alike() {
-        for g in road(2048, 128) {
-            if let Learner::Network(settings, _) = g.learner {
-                settings.check().unwrap();
-                let n = settings.parameter_count();
-                assert!((1_500_000..4_500_000).contains(&n), "{}: {n}", g.name);
-            }
+        for width in [64, 96, 128, 256, 512] {
+            let networks = road(2048, 128, width).into_iter().filter_map(|g| match g.learner {
+                Learner::Network(settings, _) => Some((g.name, *settings)),
+                Learner::Counts(_) => None,
+            });
+            let sizes: Vec<(&str, u64)> = networks
+                .map(|(name, settings)| {
+                    settings.check().unwrap();
+                    (name, settings.parameter_count())
+                })
+                .collect();
+            let (least, most) = (sizes.iter().map(|s| s.1).min(), sizes.iter().map(|s| s.1).max());
+            assert!(most.unwrap() < 3 * least.unwrap(), "{sizes:?}");
         }
+    }
+
+    #[test]
+    fn a_wider_network_for_a_larger_budget() {
+        assert_eq!(width(MEASURED), 128);
+        assert_eq!(width(16.0 * MEASURED), 256);
+        assert_eq!([width(0.0), width(f64::INFINITY)], [64, 512]);
+        assert!((8..20).map(|e| width(10f64.powi(e))).is_sorted());
     }
 }

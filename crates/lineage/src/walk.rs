@@ -13,7 +13,7 @@ use pupil_model::{Batch, Model, NGram, Network, Settings};
 use pupil_tensor::{DType, Graph};
 use pupil_tokenizer::Tokenizer;
 use pupil_train::schedule::Schedule;
-use pupil_train::{About, Care, Ending, Event, Plan, Run, examples, optim, plan, run};
+use pupil_train::{Ending, Event, Plan, Run, examples, optim, plan, run};
 use serde::{Deserialize, Serialize};
 
 use crate::replies::Replying;
@@ -171,20 +171,12 @@ impl Walk<'_> {
         Ok(outcome)
     }
 
-    /// What lies in the file of that name, or is made now and put there.
     pub(crate) fn kept<T: Serialize + for<'a> Deserialize<'a>>(
         &self,
         name: &str,
         make: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let path = self.dir.join(format!("{name}.json"));
-        if let Some(there) = std::fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
-            return Ok(there);
-        }
-        let made = make()?;
-        let bytes = serde_json::to_vec_pretty(&made).map_err(|e| Error::Other(e.to_string()))?;
-        atomic::replace_file(&path, &bytes)?;
-        Ok(made)
+        kept(self.dir, name, make)
     }
 
     fn station(&self, g: &Generation, observe: Observe<'_>) -> Result<Station, Error> {
@@ -276,7 +268,8 @@ impl Walk<'_> {
         seconds: f64,
         observe: Observe<'_>,
     ) -> Result<Learned, Error> {
-        let there = pupil_train::planned(dir)?;
+        let there =
+            std::fs::read(dir.join("run.json")).ok().and_then(|b| serde_json::from_slice::<Plan>(&b).ok());
         let resume = there.is_some();
         let plan = there.unwrap_or_else(|| {
             let each = plan::seconds_per_row(settings, optimiser, ROW, self.dtype);
@@ -309,8 +302,6 @@ impl Walk<'_> {
             end: Vec::new(),
             train,
             validation: self.validation,
-            care: Care::default(),
-            about: About::default(),
             plan,
         };
         let network = Network::new(run.plan.model.clone(), self.seed);
@@ -358,6 +349,25 @@ impl Walk<'_> {
         };
         self.prompts.iter().map(answer).collect()
     }
+}
+
+/// What lies in the file of that name in a walk's directory, or is made now and put there.
+///
+/// # Errors
+/// If it cannot be made or written.
+pub fn kept<T: Serialize + for<'a> Deserialize<'a>>(
+    dir: &Path,
+    name: &str,
+    make: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let path = dir.join(format!("{name}.json"));
+    if let Some(there) = std::fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
+        return Ok(there);
+    }
+    let made = make()?;
+    let bytes = serde_json::to_vec_pretty(&made).map_err(|e| Error::Other(e.to_string()))?;
+    atomic::replace_file(&path, &bytes)?;
+    Ok(made)
 }
 
 /// A network that has learned.
