@@ -80,8 +80,9 @@ pub(crate) fn rows(
     collective::check_share(rows, size).map_err(Usage)?;
     let tokens = batch_tokens.div_ceil(rows);
     if rows > 1 && tokens < context {
+        let why = if size > 1 { format!(" for {size} ranks") } else { String::new() };
         anyhow::bail!(Usage(format!(
-            "--batch-tokens {batch_tokens} in {rows} rows (for {size} ranks) leaves {tokens} tokens a row, less than the context of {context}: \
+            "--batch-tokens {batch_tokens} in {rows} rows{why} leaves {tokens} tokens a row, less than the context of {context}: \
              --batch-tokens {} would do",
             rows * context
         )));

@@ -46,6 +46,19 @@ fn mistakes_are_named_and_have_their_exit_codes() {
     let out = pupil(d, "chat -m nowhere").env("PUPIL_SIMD", "sse9").output().unwrap();
     assert_eq!(out.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&out.stderr).contains("sse9"));
+    check(
+        d,
+        &format!("pretrain --data good.txt --out r --steps 2 --rows 8 {TINY}"),
+        2,
+        &["leaves 16 tokens a row", "--batch-tokens 256 would do"],
+    );
+    // What mpirun tells a program that was built to be alone.
+    if cfg!(not(feature = "mpi")) {
+        let out =
+            pupil(d, "pretrain --data good.txt --out r").env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
+        assert_eq!(out.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("--features mpi"));
+    }
     std::fs::write(d.join("file"), "x").unwrap();
     check(d, &format!("pretrain --data good.txt --out file/r --steps 2 {TINY}"), 4, &["file/r"]);
 }
