@@ -8,6 +8,7 @@ use pupil_model::tensor::{Parameters, Role};
 use pupil_model::{Bert, Gpt, Model, Network, Settings, Transformer};
 use serde_json::{Value, json};
 
+use crate::fs::{Fs, RealFs};
 use crate::huggingface::{self, Family, Part};
 use crate::quantised::{self, Bits};
 use crate::tensors::{self, Stored};
@@ -136,9 +137,23 @@ fn both(config: &Value, list: &[(String, Stored)]) -> Result<Vec<(String, Vec<u8
 /// # Errors
 /// As [`files`], and if the disk refuses.
 pub fn save(dir: &Path, network: &Network, end: &[u32], extra: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    save_on(&RealFs, dir, network, end, extra)
+}
+
+/// [`save`] on any disk.
+///
+/// # Errors
+/// As there.
+pub fn save_on(
+    fs: &dyn Fs,
+    dir: &Path,
+    network: &Network,
+    end: &[u32],
+    extra: &[(String, Vec<u8>)],
+) -> Result<(), Error> {
     let mut all = files(network, end)?;
     all.extend_from_slice(extra);
-    atomic::write_folder(dir, &all)
+    atomic::write_folder_on(fs, dir, &all)
 }
 
 /// Whether there is a model in a directory, whole or as adapters of another.

@@ -9,6 +9,7 @@ pub mod atomic;
 mod bert;
 pub mod directory;
 mod foreign;
+pub mod fs;
 pub mod huggingface;
 pub mod lock;
 mod marian;
@@ -33,6 +34,38 @@ pub enum Error {
         path: PathBuf,
         /// The system's words.
         source: std::io::Error,
+    },
+    /// There is no room for a file or folder.
+    #[error("no room in {path}: {} are needed, {}", bytes(*needs), free.map_or("fewer are free".to_owned(), |f| bytes(f) + " are free"))]
+    Full {
+        /// Where it should lie.
+        path: PathBuf,
+        /// Bytes that it takes.
+        needs: u64,
+        /// Bytes that are free, if the system says so.
+        free: Option<u64>,
+    },
+    /// A file was written by a newer pupil.
+    #[error("{path} was written by pupil {by} (format {format}); this is {} (reads up to {reads})", env!("CARGO_PKG_VERSION"))]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Which pupil wrote it.
+        by: String,
+        /// Its format.
+        format: u64,
+        /// The newest format that this version reads.
+        reads: u64,
+    },
+    /// No checkpoint of a run is sound.
+    #[error(
+        "no checkpoint in {dir} is sound, so there is nothing to go on from; nothing was changed. The newest: {newest}"
+    )]
+    NoneSound {
+        /// The folder of checkpoints.
+        dir: PathBuf,
+        /// What is wrong with the newest.
+        newest: Box<Error>,
     },
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
@@ -66,6 +99,15 @@ pub enum Error {
 impl Error {
     pub(crate) fn content(path: impl Into<PathBuf>, what: impl Into<String>) -> Error {
         Error::Content { path: path.into(), what: what.into() }
+    }
+}
+
+/// A number of bytes as people say it.
+fn bytes(n: u64) -> String {
+    match n {
+        0..100_000 => format!("{n} bytes"),
+        100_000..10_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
 
@@ -16,10 +17,10 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the directory, which exists.
+    /// Takes the directory, which exists. Readers are not kept from anything.
     ///
     /// # Errors
-    /// If another process holds it (named by its number), or the file cannot be made.
+    /// If another process holds it (named by its number, its machine and its start), or the file cannot be made.
     pub fn take(dir: &Path) -> Result<Lock, Error> {
         let path = dir.join(NAME);
         let storage = |source| Error::Storage { path: path.clone(), source };
@@ -32,14 +33,39 @@ impl Lock {
             Err(TryLockError::Error(e)) => return Err(storage(e)),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
+                let _ = (&file).take(300).read_to_string(&mut holder);
                 return Err(Error::Locked { dir: dir.to_owned(), holder: holder.trim().to_owned() });
             }
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(storage)?;
-        writeln!(file, "process {}", std::process::id()).map_err(storage)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let line = format!("process {} on {} since {} UTC\n", std::process::id(), host(), utc(now));
+        file.write_all(line.as_bytes()).map_err(storage)?;
         Ok(Lock { _file: file })
     }
+}
+
+#[cfg(unix)]
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn host() -> String {
+    "this machine".to_owned()
+}
+
+/// Seconds since 1970 as `2026-11-28 14:31:33` (Hinnant's `civil_from_days`).
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 #[cfg(test)]
@@ -51,8 +77,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = Lock::take(dir.path()).unwrap();
         let e = Lock::take(dir.path()).unwrap_err().to_string();
-        assert!(e.contains(&std::process::id().to_string()), "{e}");
+        assert!(
+            e.contains(&std::process::id().to_string()) && e.contains(&host()) && e.contains("since 2"),
+            "{e}"
+        );
         drop(held);
         assert!(Lock::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn seconds_have_a_date() {
+        for (seconds, date) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_795_876_293, "2026-11-28 14:31:33"),
+            (4_107_542_399, "2100-02-28 23:59:59"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
     }
 }

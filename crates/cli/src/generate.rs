@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use pupil_infer::{Error, Generator, Sampler, Speech};
 use pupil_model::{Batch, Bert, Model, Network};
+use pupil_tensor::kernels::pool;
 use pupil_tensor::{DType, Graph, Tensor};
 
 use crate::display::shown;
@@ -137,6 +138,12 @@ pub(crate) enum Debug {
         #[arg(long, value_delimiter = ',')]
         source: Vec<u32>,
     },
+    /// Panics: how a mistake in pupil ends is tested like anything else.
+    Panic {
+        /// On a thread of the pool instead of the main one.
+        #[arg(long)]
+        worker: bool,
+    },
 }
 
 pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
@@ -150,6 +157,18 @@ pub(crate) fn debug(d: &Debug) -> anyhow::Result<()> {
         }
         Debug::Rewrite { model, out } => {
             return Ok(pupil_checkpoint::save(out, &model.network()?.1, &[], &[])?);
+        }
+        Debug::Panic { worker } => {
+            let main = std::thread::current().id();
+            pool::run(64, |_| {
+                // Tasks go to whoever is free: the main thread lets the others come.
+                if *worker && std::thread::current().id() == main {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                } else {
+                    panic!("asked for");
+                }
+            });
+            anyhow::bail!("no other thread took a task");
         }
         Debug::Logits { model, ids, kinds, source } => (model, ids, kinds, source),
     };

@@ -1,8 +1,9 @@
 //! `pupil pretrain` and `pupil finetune`: from text to a run, from a run to a model.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
+use pupil_checkpoint::state::Keep;
 use pupil_data::{Corpus, Examples, Items, Shards, Side, Split, documents, origin, starter};
 use pupil_model::{Network, Settings as Architecture, families};
 use pupil_tensor::DType;
@@ -11,7 +12,7 @@ use pupil_train::evaluate::Evaluation;
 use pupil_train::optim::Settings;
 use pupil_train::run::Run;
 use pupil_train::schedule::Schedule;
-use pupil_train::{Ending, Plan, examples, plan};
+use pupil_train::{About, Care, Ending, Plan, examples, plan};
 
 use crate::exit::{Stopped, Usage};
 use crate::merge::LoraArguments;
@@ -19,6 +20,7 @@ use crate::model::{Choice, end_ids, read_tokenizer, tokenizer_files};
 use crate::process;
 use crate::progress::{Progress, clock};
 use crate::ranks;
+use crate::sane;
 use crate::signals::Stop;
 
 /// Thousandths of the documents that are held out.
@@ -66,9 +68,57 @@ pub(crate) struct Common {
     /// Steps from one checkpoint to the next.
     #[arg(long, default_value_t = 250)]
     pub(crate) save_every: u64,
+    #[command(flatten)]
+    pub(crate) saving: Saving,
     /// Element type of matrix operands: bf16, f32, or auto.
     #[arg(long, default_value = "auto")]
     pub(crate) dtype: String,
+}
+
+/// What is done so that nothing is lost.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Saving {
+    /// Checkpoints that are kept: the newest so many, and always that with the lowest validation loss.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) keep_last: usize,
+    /// Keeps those too whose step is a multiple of this.
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) keep_every: Option<u64>,
+    /// Seconds after which a save that failed is tried once more; 0: it is not.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) save_retry: u64,
+    /// Refuses to go on where the bits may differ from what made the checkpoint (other vector instructions, other kernels).
+    #[arg(long)]
+    pub(crate) strict_bits: bool,
+    /// What follows a batch whose loss is far from usual or not finite: it is passed over (eight in a row end the run), or the run ends.
+    #[arg(long, value_enum, default_value_t = OnSpike::Skip)]
+    pub(crate) on_spike: OnSpike,
+}
+
+/// What follows a batch that is not learned from.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnSpike {
+    Skip,
+    Halt,
+}
+
+impl Default for Saving {
+    fn default() -> Saving {
+        let Care { keep, retry, strict_bits, .. } = Care::default();
+        let (keep_last, keep_every, save_retry) = (keep.last, keep.every, retry.as_secs());
+        Saving { keep_last, keep_every, save_retry, strict_bits, on_spike: OnSpike::Skip }
+    }
+}
+
+impl Saving {
+    fn care(&self) -> anyhow::Result<Care> {
+        if self.keep_last == 0 || self.keep_every == Some(0) {
+            anyhow::bail!(Usage("--keep-last and --keep-every: at least 1".into()));
+        }
+        let keep = Keep { last: self.keep_last, every: self.keep_every };
+        let retry = Duration::from_secs(self.save_retry);
+        Ok(Care { keep, retry, strict_bits: self.strict_bits, halt: self.on_spike == OnSpike::Halt })
+    }
 }
 
 /// What is pretrained.
@@ -250,12 +300,8 @@ pub(crate) fn settle(
 
 /// The plan of the run that is in the directory, for `--resume`.
 pub(crate) fn planned(resume: bool, out: &Path) -> anyhow::Result<Option<Plan>> {
-    let path = out.join("run.json");
-    if !resume || !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    Ok(Some(serde_json::from_str(&text).with_context(|| format!("{} is no plan", path.display()))?))
+    pupil_train::check_place(out, resume)?;
+    Ok(if resume { pupil_train::planned(out)? } else { None })
 }
 
 fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settings {
@@ -334,6 +380,7 @@ fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<Ready>> {
 }
 
 pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
+    sane::pretrain(a)?;
     if a.architecture == Kind::Bert {
         return crate::bert::pretrain(a);
     }
@@ -386,6 +433,8 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let begun = std::time::Instant::now();
     let common = &a.common;
+    sane::common(common)?;
+    pupil_train::check_place(&common.out, common.resume)?;
     let choice = Choice::of(&a.model, &common.dtype);
     let (dir, network) = choice.network()?;
     if let Network::Bert(bert) = &network {
@@ -466,6 +515,7 @@ pub(crate) fn go(
     [train, validation]: [&dyn Examples; 2],
     name: &'static str,
 ) -> anyhow::Result<PathBuf> {
+    let care = common.saving.care()?;
     let stop = Stop::watch()?;
     let plan = ranks::agreed(plan)?;
     let here = ranks::here();
@@ -477,8 +527,17 @@ pub(crate) fn go(
     let mut progress = Progress::new(name);
     let out: &Path = &common.out;
     let Vocabulary { id_bytes, end, extra } = vocabulary;
-    let run =
-        Run { dir: out.to_owned(), id_bytes: &id_bytes, end, train, validation, extra: extra.clone(), plan };
+    let run = Run {
+        dir: out.to_owned(),
+        id_bytes: &id_bytes,
+        end,
+        train,
+        validation,
+        extra,
+        plan,
+        care,
+        about: about(common),
+    };
     if here.rank() > 0 {
         let ending = run.start_across(here, gpt, common.resume, &mut |_| stop.code().is_none())?;
         return match ending {
@@ -487,12 +546,6 @@ pub(crate) fn go(
         };
     }
     let begun = std::time::Instant::now();
-    // The tokenizer lies in the run's directory from the beginning, so that a resumed run has the same.
-    let storage = |source| pupil_checkpoint::Error::Storage { path: out.to_owned(), source };
-    std::fs::create_dir_all(out).map_err(storage)?;
-    if let Some((name, bytes)) = extra.first().filter(|_| !out.join("run.json").exists()) {
-        pupil_checkpoint::atomic::replace_file(&out.join(name), bytes)?;
-    }
     let ending = run.start_across(here, gpt, common.resume, &mut |event| {
         progress.event(&event);
         stop.code().is_none()
@@ -508,10 +561,31 @@ pub(crate) fn go(
             } else {
                 eprintln!("  {name} took {took}; {}", judged(&result));
             }
-            Ok(out.join("model"))
+            match stop.code() {
+                None => Ok(out.join("model")),
+                // Too late to stop anything; whoever waits for the signal's code gets it.
+                Some(code) => Err(Stopped { code, how_to_go_on: "all steps are done".to_owned() }.into()),
+            }
         }
         Ending::Stopped { step } => Err(stopped(step).into()),
     }
+}
+
+/// What a model card says beside the plan.
+fn about(common: &Common) -> About {
+    let word = |a: std::ffi::OsString| {
+        let a = a.to_string_lossy().into_owned();
+        let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+        if !a.is_empty() && a.chars().all(is_plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
+    };
+    let command: Vec<String> = std::env::args_os().skip(1).map(word).filter(|w| w != "--resume").collect();
+    let mut data: Vec<String> = common.data.iter().map(|p| format!("`{}`", p.display())).collect();
+    if data.is_empty() || common.starter {
+        data.push(
+            "the starter text that pupil makes (stories and small talk of a few hundred words)".to_owned(),
+        );
+    }
+    About { command: format!("pupil {}", command.join(" ")), data, base: None }
 }
 
 /// An evaluation that is not of a text's bytes.

@@ -2,11 +2,10 @@
 //!
 //! This room turns arguments into one call each; everything that is printed is printed here.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that prints")]
 
-// First, because its `eprintln!` is that of all others.
+// Before all others: its macros are those by which they print.
 #[macro_use]
-mod ranks;
+mod print;
 
 mod bench;
 mod bert;
@@ -26,8 +25,10 @@ mod plan;
 mod process;
 mod progress;
 mod quantize;
+mod ranks;
 mod recipe;
 mod reply;
+mod sane;
 mod signals;
 mod speedrun;
 mod talk;
@@ -41,6 +42,9 @@ use pupil_tensor::kernels::{allocations, level, pool};
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
+/// More threads than any machine that this is made for has processors.
+const MOST_THREADS: usize = 1024;
+
 #[derive(Parser)]
 #[command(
     name = "pupil",
@@ -51,7 +55,7 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
     from nothing in about five minutes."
 )]
 struct Cli {
-    /// Threads; by default as many as the processors and the control group's quota give.
+    /// Threads; by default, and with 0, as many as the processors and the control group's quota give.
     #[arg(short, long, global = true, env = "PUPIL_THREADS")]
     threads: Option<usize>,
     #[command(subcommand)]
@@ -101,17 +105,32 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    std::panic::set_hook(Box::new(report));
+    signals::let_large_files_fail();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return wrong(&e),
+    };
     let several = match &cli.command {
         Some(Command::Pretrain(_) | Command::Finetune(_)) => true,
         Some(Command::Bench(b)) => b.is_between_ranks(),
         _ => false,
     };
-    let member = match if several { ranks::join(cli.threads) } else { Ok(ranks::Member::default()) } {
+    let member = match if several {
+        ranks::join(cli.threads.filter(|&n| n > 0))
+    } else {
+        Ok(ranks::Member::default())
+    } {
         Ok(member) => member,
         Err(e) => return failed(&e),
     };
-    match run(cli) {
+    // A panic of any thread that somebody waits for ends here: it is a failure (1), not a number of its own.
+    let Ok(outcome) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(cli))) else {
+        member.failed(1);
+        return ExitCode::FAILURE;
+    };
+    print::finish();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         // All ranks stopped together, and saved.
@@ -127,18 +146,49 @@ fn main() -> ExitCode {
 }
 
 fn failed(e: &anyhow::Error) -> ExitCode {
-    std::eprintln!("{}{e:#}", ranks::prefix());
+    print::tell(format_args!("{}{}", ranks::prefix(), exit::message(e)), true);
     ExitCode::from(exit::code(e))
+}
+
+/// Wrong arguments, or help that was asked for.
+fn wrong(e: &clap::Error) -> ExitCode {
+    match e.print() {
+        _ if e.use_stderr() => ExitCode::from(2),
+        Ok(()) => {
+            print::finish();
+            ExitCode::SUCCESS
+        }
+        Err(e) => print::leave(&e),
+    }
+}
+
+/// What is said of a panic: what a report of it needs.
+fn report(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map_or(String::new(), |l| format!(" at {l}"));
+    let what = panic.payload_as_str().unwrap_or("of unknown kind");
+    print::tell(
+        format_args!(
+            "pupil: internal error{place}: {what}\n  This is a mistake in pupil {}, not in what you did. Please report it with the line above, the command, and what \
+         `pupil --version` and `uname -srm` say.\n  Checkpoints that were reported as saved are whole; PUPIL_BACKTRACE=1 shows where it came from.",
+            env!("CARGO_PKG_VERSION")
+        ),
+        true,
+    );
+    if std::env::var_os("PUPIL_BACKTRACE").is_some_and(|v| v == "1") {
+        print::tell(format_args!("{}", std::backtrace::Backtrace::force_capture()), true);
+    }
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     level::check_environment().map_err(exit::Usage)?;
     match cli.threads {
-        Some(0) => anyhow::bail!(exit::Usage("--threads 0: at least one".into())),
+        None | Some(0) => {}
         Some(n) => {
-            pool::set_threads(n);
+            if n > MOST_THREADS {
+                eprintln!("  --threads {n}: {MOST_THREADS} are the most");
+            }
+            pool::set_threads(n.min(MOST_THREADS));
         }
-        None => {}
     }
     let Some(command) = cli.command else { return chat::alone() };
     match command {

@@ -3,6 +3,8 @@
 use pupil_tensor::DType;
 use pupil_tensor::kernels::level::{Level, level};
 
+use crate::exit::Usage;
+
 /// Seconds since the process was started (not since `main`): from the clock ticks in /proc; 0 where there is no /proc.
 pub(crate) fn seconds_since_start() -> f64 {
     let read = |path: &str| std::fs::read_to_string(path).ok();
@@ -31,6 +33,6 @@ pub(crate) fn dtype(name: &str) -> anyhow::Result<DType> {
         "bf16" => DType::Bf16,
         "auto" if level() == Level::Avx512Bf16 => DType::Bf16,
         "auto" => DType::F32,
-        other => anyhow::bail!("--dtype {other}: expected f32, bf16 or auto"),
+        other => anyhow::bail!(Usage(format!("--dtype {other}: expected f32, bf16 or auto"))),
     })
 }

@@ -62,8 +62,18 @@ impl Progress {
             }
             Event::Enough { step, why } => self.line(&format!("  it ends after step {step}: {why}")),
             Event::Resumed { step } => self.line(&format!("  going on after step {step}")),
-            Event::Damaged(e) => self.line(&format!("  a checkpoint was passed over: {e}")),
             Event::Followed { .. } => {}
+            Event::Damaged { error, aside } => {
+                let aside = aside.map_or(String::new(), |p| format!("; it lies in {} now", p.display()));
+                self.line(&format!("  a checkpoint was passed over: {error}{aside}"));
+            }
+            Event::OtherBits { ref there, ref here } => {
+                self.line(&format!("  bits may differ: the checkpoint was made by {there}, this is {here}"));
+            }
+            Event::SaveFailed { error, again } => {
+                self.line(&format!("  not saved: {error}; once more in {} s", again.as_secs()));
+            }
+            Event::Working => {}
             Event::Saved(path) => self.line(&format!("  saved {}", path.display())),
         }
     }

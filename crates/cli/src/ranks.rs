@@ -32,16 +32,6 @@ pub(crate) fn speaks() -> bool {
     !SILENT.load(Ordering::Relaxed)
 }
 
-/// Prints to standard error what a command has to say, on rank 0 only. It stands in for the standard macro in the whole crate, so that no message is said
-/// by every rank of a job; errors that end a rank are printed by `main`, which names the rank.
-macro_rules! eprintln {
-    ($($message:tt)*) => {
-        if $crate::ranks::speaks() {
-            std::eprintln!($($message)*)
-        }
-    };
-}
-
 /// Rank 0's value on all ranks.
 pub(crate) fn shared<T: Serialize + DeserializeOwned>(value: T) -> anyhow::Result<T> {
     let ranks = here();
@@ -168,7 +158,7 @@ impl Drop for Member {
     /// Leaving a job takes all ranks; one that panics does not wait for the others.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.failed(101);
+            self.failed(1);
         }
     }
 }

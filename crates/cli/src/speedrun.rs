@@ -49,6 +49,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         seed: a.seed,
         resume: true,
         save_every: 100,
+        saving: learn::Saving::default(),
         dtype: "auto".into(),
     };
     if !base.join("model/config.json").exists() {

@@ -42,7 +42,7 @@ fn mistakes_are_named_and_have_their_exit_codes() {
     );
     check(d, "chat -m nowhere", 2, &["nowhere", "speedrun"]);
     check(d, "pretrain --steps", 2, &["--steps", "--help"]);
-    check(d, "bench train --dtype f64", 1, &["f64"]);
+    check(d, "bench train --dtype f64", 2, &["f64"]);
     let out = pupil(d, "chat -m nowhere").env("PUPIL_SIMD", "sse9").output().unwrap();
     assert_eq!(out.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&out.stderr).contains("sse9"));
@@ -84,7 +84,7 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    check(d, &command, 1, &["holds a run already", "--resume"]);
+    check(d, &command, 2, &["holds a run already", "--resume"]);
     check(d, &format!("{command} --resume"), 0, &["going on after step", "pretraining took"]);
     check(
         d,

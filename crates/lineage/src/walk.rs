@@ -13,7 +13,7 @@ use pupil_model::{Batch, Model, NGram, Network, Settings};
 use pupil_tensor::{DType, Graph};
 use pupil_tokenizer::Tokenizer;
 use pupil_train::schedule::Schedule;
-use pupil_train::{Ending, Event, Plan, Run, examples, optim, plan, run};
+use pupil_train::{About, Care, Ending, Event, Plan, Run, examples, optim, plan, run};
 use serde::{Deserialize, Serialize};
 
 use crate::replies::Replying;
@@ -268,8 +268,7 @@ impl Walk<'_> {
         seconds: f64,
         observe: Observe<'_>,
     ) -> Result<Learned, Error> {
-        let there =
-            std::fs::read(dir.join("run.json")).ok().and_then(|b| serde_json::from_slice::<Plan>(&b).ok());
+        let there = pupil_train::planned(dir)?;
         let resume = there.is_some();
         let plan = there.unwrap_or_else(|| {
             let each = plan::seconds_per_row(settings, optimiser, ROW, self.dtype);
@@ -302,6 +301,8 @@ impl Walk<'_> {
             end: Vec::new(),
             train,
             validation: self.validation,
+            care: Care::default(),
+            about: About::default(),
             plan,
         };
         let network = Network::new(run.plan.model.clone(), self.seed);

@@ -3,16 +3,32 @@
 use pupil_data::{Error, Examples, Row};
 use pupil_model::{Batch, Model};
 use pupil_tensor::{DType, Graph, Loss};
+use serde::{Deserialize, Serialize};
 
 use crate::collective::{self, Collective, Single};
 
 /// A loss and the bytes that were predicted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[u64; 4]", into = "[u64; 4]")]
 pub struct Evaluation {
     /// Over all learned targets.
     pub loss: Loss,
     /// Bytes of those targets; special tokens have none, because no text holds them.
     pub bytes: u64,
+}
+
+/// Numbers by their bits: a checkpoint gives back what it was given.
+impl From<Evaluation> for [u64; 4] {
+    fn from(e: Evaluation) -> [u64; 4] {
+        [e.loss.sum.to_bits(), e.loss.weight.to_bits(), e.loss.right.to_bits(), e.bytes]
+    }
+}
+
+impl From<[u64; 4]> for Evaluation {
+    fn from([sum, weight, right, bytes]: [u64; 4]) -> Evaluation {
+        let [sum, weight, right] = [sum, weight, right].map(f64::from_bits);
+        Evaluation { loss: Loss { sum, weight, right }, bytes }
+    }
 }
 
 impl Evaluation {
@@ -33,13 +49,16 @@ pub fn evaluate(
     budget: usize,
     dtype: DType,
 ) -> Result<Evaluation, Error> {
-    evaluate_part(&Single, model, examples, id_bytes, budget, dtype, u64::MAX)
+    let all = evaluate_part(&Single, model, examples, id_bytes, budget, dtype, u64::MAX, &mut || true)?;
+    Ok(all.unwrap_or_default())
 }
 
 /// The same on the first rows that hold `most` tokens, which are the same ones each time, dealt out among ranks; all have the same result.
+/// A process that is alone asks `go_on` before each row; `None` if it said no.
 ///
 /// # Errors
 /// If the sequences cannot be read.
+#[expect(clippy::too_many_arguments, reason = "what is evaluated, on what, and with whom")]
 pub fn evaluate_part(
     ranks: &dyn Collective,
     model: &impl Model,
@@ -48,16 +67,21 @@ pub fn evaluate_part(
     budget: usize,
     dtype: DType,
     most: u64,
-) -> Result<Evaluation, Error> {
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Evaluation>, Error> {
     let (mut losses, mut count) = (Vec::new(), 0);
     let mut result = Evaluation::default();
     if examples.tokens() == 0 {
-        return Ok(result);
+        return Ok(Some(result));
     }
     let mut rows = examples.rows(budget, 0);
     let (mut row, mut batch) = (Row::default(), Batch::default());
     let mut read = 0;
     while rows.position().epoch == 0 && read < most {
+        // Ranks that wait for each other's losses cannot leave one by one.
+        if !go_on() && ranks.size() == 1 {
+            return Ok(None);
+        }
         rows.next(&mut row)?;
         read += row.ids.len() as u64;
         if count % ranks.size() == ranks.rank() {
@@ -73,7 +97,7 @@ pub fn evaluate_part(
     let losses = collective::all_losses(ranks, &losses);
     let in_order = (0..count).filter_map(|i| losses[i % ranks.size()].get(i / ranks.size()));
     in_order.for_each(|&loss| result.loss += loss);
-    Ok(result)
+    Ok(Some(result))
 }
 
 /// Puts a row into a batch, reusing its memory.

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod bert;
+mod card;
 pub mod collective;
 pub mod evaluate;
 pub mod examples;
+mod folder;
 pub mod guard;
 pub mod memory;
 pub mod optim;
@@ -14,9 +16,12 @@ pub mod pace;
 pub mod plan;
 pub mod run;
 pub mod schedule;
+mod standing;
 pub mod step;
 mod summation;
 mod team;
 
+pub use card::About;
+pub use folder::{check_place, planned};
 pub use plan::Plan;
-pub use run::{Ending, Event, Run};
+pub use run::{Care, Ending, Event, Run};

@@ -1,29 +1,29 @@
 //! A run: the loop over steps, its directory, and how it goes on after an interruption.
 //!
-//! `run.json` holds the plan, `metrics.jsonl` a line for each step, `skipped.jsonl` what was passed over, `checkpoints/step-N/` what is needed to
-//! go on, `model/` the finished model. The directory is locked while a run goes on in it. A checkpoint says where the next row stands, so a resumed run gives the bits of one that was never interrupted.
+//! Beside the [directory](crate::folder)'s own files `checkpoints/step-N/` holds what is needed to go on (a model directory with the state of
+//! everything that moves), `model/` the finished model. A checkpoint says where the next row stands, what losses were usual and
+//! which evaluation was the best, so a resumed run gives the bits of one that was never interrupted.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use pupil_checkpoint::lock::Lock;
-use pupil_checkpoint::{Error as FileError, atomic, directory, state};
+use pupil_checkpoint::fs::{Fs, RealFs};
+use pupil_checkpoint::state::{Found, Keep, Store};
+use pupil_checkpoint::{Error as FileError, directory, state};
 use pupil_data::{Examples, Position, Row};
 use pupil_model::{Batch, Model, Network};
 use serde_json::{Value, json};
 
+use crate::card::{self, About};
 use crate::collective::{self, Collective, Single};
 use crate::evaluate::{Evaluation, evaluate_part, fill};
-use crate::guard::Guard;
+use crate::folder::Folder;
 use crate::memory::resident_bytes;
 use crate::pace::{Pace, Turn};
 use crate::plan::{Limits, Plan};
+use crate::standing::{Bits, Standing, State, read_state, restore};
 use crate::step::{Diverged, Step};
 use crate::team::{self, Order};
-
-/// Checkpoints that are kept.
-const KEEP: usize = 2;
 
 /// What a run learns from.
 pub struct Run<'a> {
@@ -41,6 +41,29 @@ pub struct Run<'a> {
     pub train: &'a dyn Examples,
     /// What it is evaluated on.
     pub validation: &'a dyn Examples,
+    /// What it does so that nothing is lost.
+    pub care: Care,
+    /// What its model cards say beside the plan.
+    pub about: About,
+}
+
+/// What a run does so that nothing is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Care {
+    /// Which checkpoints stay.
+    pub keep: Keep,
+    /// How long it waits before a save that failed is tried once more; zero: it is not.
+    pub retry: Duration,
+    /// Refuses to go on from a checkpoint whose bits this process may not give again, instead of saying so.
+    pub strict_bits: bool,
+    /// Ends at the first batch that is not to be learned from, instead of passing it over.
+    pub halt: bool,
+}
+
+impl Default for Care {
+    fn default() -> Care {
+        Care { keep: Keep::default(), retry: Duration::from_secs(60), strict_bits: false, halt: false }
+    }
 }
 
 /// What happens in a run.
@@ -51,7 +74,28 @@ pub enum Event<'a> {
         step: u64,
     },
     /// A checkpoint was damaged and passed over.
-    Damaged(&'a FileError),
+    Damaged {
+        /// What is wrong with it.
+        error: &'a FileError,
+        /// Where it lies now, if it was set aside.
+        aside: Option<&'a Path>,
+    },
+    /// The checkpoint was made by other kernels or with other vector instructions: the bits may differ from here on.
+    OtherBits {
+        /// What made it.
+        there: String,
+        /// What goes on.
+        here: String,
+    },
+    /// A save failed and is tried once more.
+    SaveFailed {
+        /// Why.
+        error: &'a FileError,
+        /// After this time.
+        again: Duration,
+    },
+    /// Nothing but a question: shall it go on? While it evaluates or waits.
+    Working,
     /// A step was done.
     Step {
         /// Steps done.
@@ -135,23 +179,61 @@ pub enum Error {
         "{0}; {1} batches in a row were passed over, so it is the model that is ill: go on from the last checkpoint with a lower --lr, or look at skipped.jsonl"
     )]
     Diverged(Diverged, u32),
-    /// The directory holds another run.
+    /// A batch was not to be learned from, and the run was to end then.
+    #[error(
+        "{0}; the run was to end then (--on-spike halt), and its last checkpoint is whole; skipped.jsonl names the batch"
+    )]
+    Halted(Diverged),
+    /// What was asked for does not fit the directory.
+    #[error("{0}")]
+    Usage(String),
+    /// Ranks of a job do not fit together.
     #[error("{0}")]
     Other(String),
+    /// The disk refused; nothing that was saved before is lost.
+    #[error("{cause}. {}", match last {
+        Some(step) => format!("The checkpoint of step {step} is whole: with the disk in order, the same command with --resume goes on from there"),
+        None => "No checkpoint had been written; with the disk in order, start again".to_owned(),
+    })]
+    Unsaved {
+        /// What could not be written.
+        cause: FileError,
+        /// Steps of the newest checkpoint.
+        last: Option<u64>,
+    },
 }
+
+/// What a save needs: everything that moves.
+struct Moving<'a> {
+    model: &'a Network,
+    step: &'a Step,
+    position: Position,
+    standing: &'a Standing,
+}
+
+pub(crate) type Observe<'a> = &'a mut dyn FnMut(Event<'_>) -> bool;
 
 impl Run<'_> {
     /// Runs to the end, or until `observe` returns false. With `resume`, goes on from the newest sound checkpoint.
     ///
     /// # Errors
     /// If a file cannot be read or written, the plan differs from that of the run in the directory, or the numbers diverge.
-    pub fn start(
+    pub fn start(&self, model: Network, resume: bool, observe: Observe<'_>) -> Result<Ending, Error> {
+        self.start_on(&RealFs, model, resume, observe)
+    }
+
+    /// As [`Run::start`], writing through any disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_on(
         &self,
+        fs: &dyn Fs,
         model: Network,
         resume: bool,
-        observe: &mut dyn FnMut(Event<'_>) -> bool,
+        observe: Observe<'_>,
     ) -> Result<Ending, Error> {
-        self.start_across(&Single, model, resume, observe)
+        self.lead(fs, &Single, model, resume, observe)
     }
 
     /// As [`Run::start`], on several ranks that share the rows of each step. Rank 0 alone reads and writes the directory and tells what happens; the
@@ -165,13 +247,13 @@ impl Run<'_> {
         ranks: &dyn Collective,
         model: Network,
         resume: bool,
-        observe: &mut dyn FnMut(Event<'_>) -> bool,
+        observe: Observe<'_>,
     ) -> Result<Ending, Error> {
         team::meet(ranks, self)?;
         if ranks.rank() > 0 {
             return self.follow(ranks, model, observe);
         }
-        let ending = self.lead(ranks, model, resume, observe)?;
+        let ending = self.lead(&RealFs, ranks, model, resume, observe)?;
         let stopped = if let Ending::Stopped { step } = ending { Some(step) } else { None };
         team::order(ranks, Order::End(stopped))?;
         Ok(ending)
@@ -179,291 +261,322 @@ impl Run<'_> {
 
     fn lead(
         &self,
+        fs: &dyn Fs,
         ranks: &dyn Collective,
         mut model: Network,
         resume: bool,
-        observe: &mut dyn FnMut(Event<'_>) -> bool,
+        observe: Observe<'_>,
     ) -> Result<Ending, Error> {
         let plan = &self.plan;
+        let checkpoints = Folder::checkpoints(&self.dir);
+        let store = Store::new(fs, &checkpoints, self.care.keep);
         let mut step = Step::new(&model, plan.optimiser, plan.dtype(), plan.seed);
-        let (mut tokens, mut seconds_before) = (0, 0.0);
         let mut rows = self.train.rows(plan.row_tokens, plan.seed);
+        let mut folder = Folder::open(fs, &self.dir, plan, self.extra.first(), resume)?;
+        store.clean();
+        let (mut standing, mut saved) = (Standing::default(), None);
+        if resume && let Some((path, state)) = self.sound(&store, observe)? {
+            let was: State = read_state(&path, &state)?;
+            self.same_bits(&path, &was, observe)?;
+            model = restore(&path, was.step, &mut step)?;
+            rows.seek(was.position)?;
+            standing = was.standing;
+            saved = Some(was.step);
+            observe(Event::Resumed { step: was.step });
+        }
+        store.require(self.checkpoint_bytes(&model, &step))?;
+        team::begin(ranks, &model, &step, rows.position())?;
+        folder.cut_back(step.optimiser().steps(), standing.evaluated, standing.guard.skipped)?;
+        let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
         let mut row = Row::default();
-        let mut guard = Guard::default();
-        let _lock = self.open(resume)?;
-        if resume {
-            let (found, damaged) = state::newest(&self.checkpoints());
-            damaged.iter().for_each(|e| {
-                observe(Event::Damaged(e));
-            });
-            if found.is_none() && !damaged.is_empty() {
-                return Err(Error::Other(format!(
-                    "no checkpoint in {} is sound",
-                    self.checkpoints().display()
-                )));
-            }
-            if let Some((path, state)) = found {
-                tokens = state["tokens"].as_u64().unwrap_or(0);
-                seconds_before = state["seconds"].as_f64().unwrap_or(0.0);
-                guard = serde_json::from_value(state["guard"].clone()).unwrap_or_default();
-                model = restore(&path, &state, &mut step)?;
-                match serde_json::from_value::<Position>(state["position"].clone()) {
-                    Ok(position) => rows.seek(position)?,
-                    // A checkpoint of before positions were kept: the rows are dealt anew.
-                    Err(_) => {
-                        for _ in 0..step.optimiser().steps() * plan.rows as u64 {
-                            rows.next(&mut row)?;
-                        }
+        let (begun, first) = (Instant::now(), step.optimiser().steps());
+        let mut pace = Pace::open(&self.dir, plan, standing.seconds);
+        // Batches that were passed over since the save of this step make another state of the same step.
+        let (mut is_saved, mut go_on) = (saved.is_some(), true);
+        loop {
+            let done = step.optimiser().steps();
+            let is_last = done >= pace.steps(done);
+            let mut is_best = false;
+            if go_on && done > standing.evaluated && (is_last || done.is_multiple_of(plan.evaluate_every)) {
+                let since = Instant::now();
+                match self.evaluate(ranks, &model, observe)? {
+                    None => go_on = false,
+                    Some(result) => {
+                        pace.evaluated(since.elapsed().as_secs_f64());
+                        let line = json!({"step": done, "validation_loss": result.loss.mean(), "validation_accuracy": result.loss.accuracy(),
+                                          "bits_per_byte": result.bits_per_byte()});
+                        folder.note(&line).map_err(|e| unsaved(e, saved))?;
+                        // The best one is kept, so it is saved.
+                        is_best = standing.evaluated(done, result);
+                        is_saved &= !is_best;
+                        go_on = observe(Event::Evaluated { step: done, result, model: &model });
                     }
                 }
-                observe(Event::Resumed { step: step.optimiser().steps() });
             }
-        }
-        team::begin(ranks, &model, &step, rows.position())?;
-        let mut metrics = self.metrics(step.optimiser().steps())?;
-        let mut batches: Vec<Batch> = (0..plan.rows).map(|_| Batch::default()).collect();
-        let (begun, first) = (Instant::now(), step.optimiser().steps());
-        let mut pace = Pace::open(&self.dir, plan, seconds_before);
-        let mut last = None;
-        while step.optimiser().steps() < pace.steps(step.optimiser().steps()) {
-            let now = step.optimiser().steps();
+            let is_evaluated = standing.evaluated == done;
+            let enough = if is_evaluated && !is_last { self.enough(&standing) } else { None };
+            if let Some(why) = &enough {
+                observe(Event::Enough { step: done, why });
+            }
+            let is_done = is_evaluated && (is_last || enough.is_some());
+            let is_due = done > 0 && saved != Some(done) && done.is_multiple_of(plan.save_every);
+            if !is_done && !is_saved && (!go_on || is_best || !is_last && is_due) {
+                standing.seconds = pace.seconds();
+                let position = rows.position();
+                let moving = Moving { model: &model, step: &step, position, standing: &standing };
+                self.save(&store, &mut folder, &moving, saved, observe)?;
+                saved = Some(done);
+            }
+            if is_done {
+                break;
+            }
+            if !go_on {
+                return Ok(Ending::Stopped { step: done });
+            }
             pace.begin();
             let place = rows.position();
             for batch in &mut batches {
                 rows.next(&mut row)?;
                 fill(batch, &row);
-                tokens += (row.ids.len() + row.source_ids.len()) as u64;
+                standing.tokens += (row.ids.len() + row.source_ids.len()) as u64;
             }
-            let factor = plan.schedule.factor(pace.planned_step(now), plan.steps);
-            step.limit(guard.limit());
-            team::order(ranks, Order::step(factor, guard.limit()))?;
+            is_saved = false;
+            let factor = plan.schedule.factor(pace.planned_step(done), plan.steps);
+            step.limit(standing.guard.limit());
+            team::order(ranks, Order::step(factor, standing.guard.limit()))?;
             let outcome = match step.run_across(ranks, &mut model, &batches, factor) {
                 Ok(outcome) => outcome,
                 Err(why) => {
-                    self.skip(&why, place, &batches)?;
-                    let usable = guard.refused();
-                    let go_on = observe(Event::Skipped { why: &why, skipped: guard.skipped });
+                    folder.skip(&why, place, &batches).map_err(|e| unsaved(e, saved))?;
+                    let usable = standing.guard.refused();
+                    go_on = observe(Event::Skipped { why: &why, skipped: standing.guard.skipped });
+                    if self.care.halt {
+                        return Err(Error::Halted(why));
+                    }
                     if !usable {
-                        return Err(Error::Diverged(why, guard.in_a_row()));
+                        return Err(Error::Diverged(why, standing.guard.in_a_row()));
                     }
-                    if go_on {
-                        continue;
-                    }
-                    let path = self.save(&model, &step, tokens, rows.position(), &guard, pace.seconds())?;
-                    observe(Event::Saved(&path));
-                    return Ok(Ending::Stopped { step: now });
+                    continue;
                 }
             };
-            guard.learned(outcome.loss.mean());
-            let done = now + 1;
+            standing.guard.learned(outcome.loss.mean());
+            let (steps, done) = (pace.steps(done), done + 1);
             let seconds = begun.elapsed().as_secs_f64();
             let memory = resident_bytes();
-            let line = json!({"step": done, "tokens": tokens, "loss": outcome.loss.mean(), "accuracy": outcome.loss.accuracy(), "rate": factor,
+            let line = json!({"step": done, "tokens": standing.tokens, "loss": outcome.loss.mean(), "accuracy": outcome.loss.accuracy(), "rate": factor,
                               "gradient_norm": outcome.gradient_norm, "seconds": seconds, "memory": memory});
-            self.write_line(&mut metrics, &line)?;
-            let go_on = observe(Event::Step {
+            folder.note(&line).map_err(|e| unsaved(e, saved))?;
+            go_on = observe(Event::Step {
                 step: done,
-                steps: pace.steps(now),
+                steps,
                 loss: outcome.loss.mean(),
                 gradient_norm: outcome.gradient_norm,
-                tokens,
+                tokens: standing.tokens,
                 seconds,
                 here: done - first,
                 rate: factor,
                 memory,
                 model: &model,
             });
-            let go_on = collective::all_agree(ranks, go_on);
+            go_on = collective::all_agree(ranks, go_on);
             let evaluations = (pace.steps(done) - done).div_ceil(plan.evaluate_every);
-            if let Some(turn) = pace.ended(done, evaluations)? {
+            if let Some(turn) = pace.ended(done, evaluations).map_err(|e| unsaved(e.into(), saved))? {
                 observe(Event::Paced(turn));
             }
-            if done.is_multiple_of(plan.evaluate_every) && done < pace.steps(done) {
-                let since = Instant::now();
-                let result = self.evaluate(ranks, &model)?;
-                pace.evaluated(since.elapsed().as_secs_f64());
-                self.note(&mut metrics, done, &result)?;
-                if plan.keep_best && self.is_best(&result)? {
-                    let path = self.dir.join("best");
-                    directory::save(&path, &model, &self.end, &self.extra)?;
-                }
-                observe(Event::Evaluated { step: done, result, model: &model });
-                if let Some(why) = self.enough(&result)? {
-                    observe(Event::Enough { step: done, why: &why });
-                    last = Some(result);
-                    break;
-                }
-            }
-            if !go_on || (done.is_multiple_of(plan.save_every) && done < pace.steps(done)) {
-                let path = self.save(&model, &step, tokens, rows.position(), &guard, pace.seconds())?;
-                observe(Event::Saved(&path));
-            }
-            if !go_on {
-                return Ok(Ending::Stopped { step: done });
-            }
         }
-        let mut result = match last {
-            Some(result) => result,
-            None => {
-                let (result, done) = (self.evaluate(ranks, &model)?, step.optimiser().steps());
-                self.note(&mut metrics, done, &result)?;
-                observe(Event::Evaluated { step: done, result, model: &model });
-                result
+        standing.seconds = pace.seconds();
+        let done = step.optimiser().steps();
+        self.finish(&store, &mut folder, (model, done), &standing, saved, observe)
+    }
+
+    /// Writes the finished model: the last one, or with `keep_best` that of the best evaluation.
+    fn finish(
+        &self,
+        store: &Store<'_>,
+        folder: &mut Folder<'_>,
+        (mut model, done): (Network, u64),
+        standing: &Standing,
+        saved: Option<u64>,
+        observe: Observe<'_>,
+    ) -> Result<Ending, Error> {
+        let mut result = standing.result.unwrap_or_default();
+        let mut at = done;
+        if let Some(best) = standing.best.filter(|b| self.plan.keep_best && b.step < at) {
+            let path = store.path(best.step);
+            match store.verify(&path).and_then(|_| directory::load(&path)) {
+                Ok(network) => {
+                    (model, at) = (network, best.step);
+                    result = self.evaluate(&Single, &model, &mut |_| true)?.unwrap_or_default();
+                }
+                Err(error) => {
+                    observe(Event::Damaged { error: &error, aside: None });
+                }
             }
-        };
-        let best = self.dir.join("best");
-        if plan.keep_best && !self.is_best(&result)? && best.exists() {
-            model = directory::load(&best)?;
-            result = self.evaluate(&Single, &model)?;
         }
         let path = self.dir.join("model");
-        directory::save(&path, &model, &self.end, &self.extra)?;
+        let files = self.extra(&model, done, standing.tokens, Some((at, &result)));
+        let write = |folder: &mut Folder<'_>| {
+            folder.sync()?;
+            directory::save_on(store.fs(), &path, &model, &self.end, &files)
+        };
+        self.twice(folder, write, saved, observe)?;
         observe(Event::Saved(&path));
         Ok(Ending::Done(Box::new(model), result))
     }
 
-    /// The held-out text's loss; a leader has the others take their part.
-    pub(crate) fn evaluate(&self, ranks: &dyn Collective, model: &Network) -> Result<Evaluation, Error> {
+    /// The newest checkpoint that is whole; newer ones are set aside. If none is whole, nothing is touched.
+    fn sound(&self, store: &Store<'_>, observe: Observe<'_>) -> Result<Option<(PathBuf, Value)>, Error> {
+        let Found { newest, mut damaged } = store.newest()?;
+        if newest.is_none() && !damaged.is_empty() {
+            let newest = Box::new(damaged.swap_remove(0).1);
+            return Err(FileError::NoneSound { dir: Folder::checkpoints(&self.dir), newest }.into());
+        }
+        for (path, error) in &damaged {
+            let aside = store.set_aside(path)?;
+            observe(Event::Damaged { error, aside: Some(&aside) });
+        }
+        Ok(newest)
+    }
+
+    /// Says, or refuses, that what goes on is not what made the checkpoint.
+    fn same_bits(&self, path: &Path, state: &State, observe: Observe<'_>) -> Result<(), Error> {
+        let here = Bits::here();
+        if state.bits == here {
+            return Ok(());
+        }
+        let (there, here) = (state.bits.to_string(), here.to_string());
+        if self.care.strict_bits {
+            let what = format!(
+                "was made by {there}, this is {here}: the bits may differ; PUPIL_SIMD chooses instructions, without --strict-bits the run goes on"
+            );
+            return Err(FileError::Content { path: path.to_owned(), what }.into());
+        }
+        observe(Event::OtherBits { there, here });
+        Ok(())
+    }
+
+    /// The held-out text's loss; a leader has the others take their part. `None` if `observe` said no.
+    pub(crate) fn evaluate(
+        &self,
+        ranks: &dyn Collective,
+        model: &Network,
+        observe: Observe<'_>,
+    ) -> Result<Option<Evaluation>, Error> {
         if ranks.rank() == 0 {
             team::order(ranks, Order::Evaluate)?;
         }
         let (plan, most) = (&self.plan, self.plan.limits.evaluate_tokens.unwrap_or(u64::MAX));
-        let (row, dtype) = (plan.row_tokens, plan.dtype());
-        Ok(evaluate_part(ranks, model, self.validation, self.id_bytes, row, dtype, most)?)
+        let mut go_on = || observe(Event::Working);
+        let (rows, bytes, dtype) = (self.validation, self.id_bytes, plan.dtype());
+        Ok(evaluate_part(ranks, model, rows, bytes, plan.row_tokens, dtype, most, &mut go_on)?)
     }
 
-    /// Why an evaluation, which stands in the metrics already, is the last; none if it is not.
-    fn enough(&self, result: &Evaluation) -> Result<Option<String>, Error> {
+    /// Why the last evaluation is the last one of all; none if it is not.
+    fn enough(&self, standing: &Standing) -> Option<String> {
         let Limits { bits_per_byte, evaluations, .. } = self.plan.limits;
+        let result = standing.result?;
         let reached = result.bits_per_byte();
         if let Some(wanted) = bits_per_byte.filter(|&w| result.bytes > 0 && reached <= w) {
-            return Ok(Some(format!("{reached:.3} bits per byte reached, {wanted} wanted")));
+            return Some(format!("{reached:.3} bits per byte reached, {wanted} wanted"));
         }
-        let Some(most) = evaluations else { return Ok(None) };
-        let losses = self.losses()?;
-        let best = losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |b| b.0);
-        let since = losses.len().saturating_sub(best + 1) as u64;
-        Ok((since >= most).then(|| format!("{since} evaluations without a lower loss")))
+        let in_vain = standing.in_vain;
+        evaluations
+            .filter(|&most| in_vain >= most)
+            .map(|_| format!("{in_vain} evaluations without a lower loss"))
     }
 
-    fn note(&self, metrics: &mut std::fs::File, step: u64, result: &Evaluation) -> Result<(), Error> {
-        let line = json!({"step": step, "validation_loss": result.loss.mean(), "validation_accuracy": result.loss.accuracy(),
-                          "bits_per_byte": result.bits_per_byte()});
-        self.write_line(metrics, &line)
+    /// Bytes that a checkpoint takes, about.
+    fn checkpoint_bytes(&self, model: &Network, step: &Step) -> u64 {
+        let moments = step.optimiser().state(model.parameters());
+        let numbers: usize = moments.map(|(_, [a, b])| a.len() + b.len()).sum();
+        let weights: usize = match self.plan.lora {
+            // Adapters alone.
+            Some(_) => numbers / 2,
+            None => model.parameters().iter().map(|(_, p)| p.data().len()).sum(),
+        };
+        let extra: usize = self.extra.iter().map(|(_, bytes)| bytes.len()).sum();
+        (4 * (numbers + weights) + extra) as u64
     }
 
-    /// Whether no evaluation in the metrics has a lower loss; the present one stands there already.
-    fn is_best(&self, result: &Evaluation) -> Result<bool, Error> {
-        Ok(self.losses()?.into_iter().fold(f64::INFINITY, f64::min) >= result.loss.mean())
-    }
-
-    /// The validation losses in the metrics.
-    fn losses(&self) -> Result<Vec<f64>, Error> {
-        let path = self.dir.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(|source| FileError::Read { path, source })?;
-        let losses = text.lines().filter(|l| l.contains("validation_loss"));
-        let number = |l| serde_json::from_str::<Value>(l).ok()?["validation_loss"].as_f64();
-        Ok(losses.filter_map(number).collect())
-    }
-
-    fn checkpoints(&self) -> PathBuf {
-        self.dir.join("checkpoints")
-    }
-
-    /// Makes the directory, or checks that it is this run's; and locks it.
-    fn open(&self, resume: bool) -> Result<Lock, Error> {
-        let file = self.dir.join("run.json");
-        let storage = |source| FileError::Storage { path: self.dir.clone(), source };
-        std::fs::create_dir_all(&self.dir).map_err(storage)?;
-        let lock = Lock::take(&self.dir)?;
-        if !file.exists() {
-            let plan = serde_json::to_string_pretty(&self.plan).map_err(|e| Error::Other(e.to_string()))?;
-            atomic::replace_file(&file, plan.as_bytes())?;
-            return Ok(lock);
-        }
-        if !resume {
-            let what = format!(
-                "{} holds a run already; --resume goes on with it, or choose another --out",
-                self.dir.display()
-            );
-            return Err(Error::Other(what));
-        }
-        let bytes = std::fs::read(&file).map_err(|source| FileError::Read { path: file.clone(), source })?;
-        let there: Plan = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::Other(format!("{} is no plan: {e}", file.display())))?;
-        let differences = self.plan.differences(&there);
-        if differences.is_empty() {
-            return Ok(lock);
-        }
-        let dir = self.dir.display();
-        Err(Error::Other(format!("the run in {dir} was planned otherwise:\n  {}", differences.join("\n  "))))
-    }
-
-    /// Opens the metrics behind the lines of the first `step` steps.
-    fn metrics(&self, step: u64) -> Result<std::fs::File, Error> {
-        let path = self.dir.join("metrics.jsonl");
-        let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let keep: String = old
-            .lines()
-            .filter(|l| {
-                serde_json::from_str::<Value>(l).is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
-            })
-            .flat_map(|l| [l, "\n"])
-            .collect();
-        atomic::replace_file(&path, keep.as_bytes())?;
-        let open = std::fs::OpenOptions::new().append(true).open(&path);
-        Ok(open.map_err(|source| FileError::Storage { path, source })?)
-    }
-
-    fn write_line(&self, metrics: &mut std::fs::File, line: &Value) -> Result<(), Error> {
-        let path = || self.dir.join("metrics.jsonl");
-        Ok(writeln!(metrics, "{line}").map_err(|source| FileError::Storage { path: path(), source })?)
-    }
-
-    /// Notes what was passed over: where it stands, and how each sequence begins (`pupil tokenizer decode` shows the words).
-    fn skip(&self, why: &Diverged, position: Position, batches: &[Batch]) -> Result<(), Error> {
-        const BEGINNING: usize = 32;
-        let beginnings = batches.iter().flat_map(|b| {
-            let ids = &b.ids;
-            b.spans.iter().map(move |s| ids[s.queries.clone()].iter().take(BEGINNING).collect::<Vec<_>>())
-        });
-        let line = json!({"step": why.step, "why": why.what, "position": position, "ids": beginnings.collect::<Vec<_>>()});
-        let path = self.dir.join("skipped.jsonl");
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-        let written = file.and_then(|mut f| writeln!(f, "{line}"));
-        Ok(written.map_err(|source| FileError::Storage { path, source })?)
+    /// Files of a model's directory beside the weights, its card among them.
+    fn extra(
+        &self,
+        model: &Network,
+        step: u64,
+        tokens: u64,
+        evaluated: Option<(u64, &Evaluation)>,
+    ) -> Vec<(String, Vec<u8>)> {
+        let parameters = model.parameters().iter().map(|(_, p)| p.data().len() as u64).sum();
+        let standing = card::Standing { step, tokens, parameters, evaluated };
+        let text = card::card(&self.plan, &self.about, &standing);
+        let own = [("README.md".to_owned(), text.into_bytes())];
+        self.extra.iter().cloned().chain(own).collect()
     }
 
     fn save(
         &self,
-        model: &Network,
-        step: &Step,
-        tokens: u64,
-        position: Position,
-        guard: &Guard,
-        seconds: f64,
-    ) -> Result<PathBuf, Error> {
+        store: &Store<'_>,
+        folder: &mut Folder<'_>,
+        moving: &Moving<'_>,
+        last: Option<u64>,
+        observe: Observe<'_>,
+    ) -> Result<(), Error> {
+        let Moving { model, step, position, standing } = *moving;
         let optimiser = step.optimiser();
-        let mut files = directory::files(model, &self.end)?;
-        let moments = optimiser.state(model.parameters()).flat_map(|(name, [first, second])| {
-            [(format!("{name}.first"), first), (format!("{name}.second"), second)]
-        });
-        files.push(state::moments_file(moments.filter(|(_, d)| !d.is_empty()))?);
-        files.extend_from_slice(&self.extra);
-        let about = json!({"step": optimiser.steps(), "tokens": tokens, "position": position, "guard": guard, "seconds": seconds, "plan": self.plan});
-        Ok(state::save(&self.checkpoints(), optimiser.steps(), &about, files, KEEP)?)
+        let write = |folder: &mut Folder<'_>| {
+            let mut files = directory::files(model, &self.end)?;
+            let moments = optimiser.state(model.parameters()).flat_map(|(name, [first, second])| {
+                [(format!("{name}.first"), first), (format!("{name}.second"), second)]
+            });
+            files.push(state::moments_file(moments.filter(|(_, d)| !d.is_empty()))?);
+            let evaluated = standing.result.as_ref().map(|r| (standing.evaluated, r));
+            files.extend(self.extra(model, optimiser.steps(), standing.tokens, evaluated));
+            let about =
+                State { step: optimiser.steps(), position, standing: standing.clone(), bits: Bits::here() };
+            let mut about = serde_json::to_value(about).map_err(|e| FileError::Settings(e.to_string()))?;
+            about["plan"] = json!(self.plan);
+            folder.sync()?;
+            store.save(optimiser.steps(), &about, files, standing.best.map(|b| b.step))
+        };
+        let path = self.twice(folder, write, last, observe)?;
+        observe(Event::Saved(&path));
+        Ok(())
+    }
+
+    /// Writes, and if the disk refuses, once more after a pause.
+    fn twice<T>(
+        &self,
+        folder: &mut Folder<'_>,
+        mut write: impl FnMut(&mut Folder<'_>) -> Result<T, FileError>,
+        last: Option<u64>,
+        observe: Observe<'_>,
+    ) -> Result<T, Error> {
+        let error = match write(folder) {
+            Ok(done) => return Ok(done),
+            Err(e) => e,
+        };
+        if !is_storage(&error) || self.care.retry.is_zero() {
+            return Err(unsaved(error.into(), last));
+        }
+        // Whoever asked to stop already does not wait.
+        let until = Instant::now() + self.care.retry;
+        let mut go_on = observe(Event::SaveFailed { error: &error, again: self.care.retry });
+        while go_on && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(100).min(until - Instant::now()));
+            go_on = observe(Event::Working);
+        }
+        write(folder).map_err(|e| unsaved(e.into(), last))
     }
 }
 
-fn restore(path: &Path, state: &Value, step: &mut Step) -> Result<Network, Error> {
-    let model = directory::load(path)?;
-    let mut moments = state::moments(path)?;
-    let steps = state["step"]
-        .as_u64()
-        .ok_or_else(|| Error::Other(format!("{}: no step in state.json", path.display())))?;
-    let find = |name: &str, k: usize| moments.remove(&format!("{name}.{}", ["first", "second"][k]));
-    step.optimiser_mut()
-        .restore(model.parameters(), steps, find)
-        .map_err(|e| Error::Other(format!("{}: {e}", path.display())))?;
-    Ok(model)
+fn is_storage(e: &FileError) -> bool {
+    matches!(e, FileError::Storage { .. } | FileError::Full { .. })
+}
+
+/// A refusal of the disk, with the checkpoint from which the run goes on.
+fn unsaved(e: Error, last: Option<u64>) -> Error {
+    match e {
+        Error::File(cause) if is_storage(&cause) => Error::Unsaved { cause, last },
+        e => e,
+    }
 }

@@ -64,7 +64,7 @@ impl Step {
     /// Learns from the micro-batches together: the gradient is that of the mean loss over all their learned targets.
     ///
     /// # Errors
-    /// If the loss or a gradient is not finite, or the loss beyond the limit; then nothing was changed.
+    /// If the loss or a gradient is not finite, the loss beyond the limit, or nothing to be learned; then nothing was changed.
     pub fn run(
         &mut self,
         model: &mut impl Model,
@@ -92,7 +92,7 @@ impl Step {
         let step = self.optimiser.steps();
         let learned: f64 = batches.iter().flat_map(|b| b.weights.f32s()).map(|&w| f64::from(w)).sum();
         if learned == 0.0 {
-            return Ok(Outcome { loss: Loss::default(), gradient_norm: 0.0 });
+            return Err(Diverged { step, what: "no token of the batch is to be learned".to_owned() });
         }
         let scale = (1.0 / learned) as f32;
         let share = collective::share(ranks, batches.len());

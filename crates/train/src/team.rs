@@ -139,7 +139,9 @@ impl Run<'_> {
                         collective::all_agree(ranks, go_on);
                     }
                 }
-                Order::Evaluate => result = self.evaluate(ranks, &model)?,
+                Order::Evaluate => {
+                    result = self.evaluate(ranks, &model, &mut |_| true)?.unwrap_or_default();
+                }
                 Order::End(None) => return Ok(Ending::Done(Box::new(model), result)),
                 Order::End(Some(step)) => return Ok(Ending::Stopped { step }),
             }

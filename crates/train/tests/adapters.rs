@@ -67,6 +67,8 @@ fn learn(base: &Path, out: &Path, dtype: &str, resume: bool, until: u64) -> Vec<
         end: vec![1],
         train: &items,
         validation: &items,
+        care: Default::default(),
+        about: Default::default(),
     };
     let mut losses = Vec::new();
     let mut observe = |e: Event<'_>| match e {

@@ -17,7 +17,7 @@ use pupil_train::plan::Limits;
 use pupil_train::run::Run;
 use pupil_train::schedule::Schedule;
 use pupil_train::step::Step;
-use pupil_train::{Ending, Event, Plan};
+use pupil_train::{About, Care, Ending, Event, Plan};
 
 fn tokenizer() -> Tokenizer {
     pupil_tokenizer::train(["the cat sat on the mat and the dog ran"; 3], 290, &pupil_chat::SPECIALS)
@@ -94,6 +94,8 @@ fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
         end: vec![1],
         train: &items,
         validation: &items,
+        care: Care::default(),
+        about: About::default(),
     };
     let start = |name: &str, resume: bool, until: u64| {
         let gpt = Network::new(plan.model.clone(), plan.seed);
@@ -147,7 +149,18 @@ fn a_run_ends_when_its_limits_say_so_and_resumes_with_the_pace_that_was_decided(
         let dir = dir.path().join(name);
         let (train, validation) = (&items, &items);
         let resume = dir.join("run.json").exists();
-        let run = Run { plan, dir, id_bytes: &id_bytes, extra: vec![], end: vec![1], train, validation };
+        let (care, about) = (Care::default(), About::default());
+        let run = Run {
+            plan,
+            dir,
+            id_bytes: &id_bytes,
+            extra: vec![],
+            end: vec![1],
+            train,
+            validation,
+            care,
+            about,
+        };
         let mut steps = 0;
         let ending = run.start(gpt, resume, &mut |e| {
             if let Event::Step { step, .. } = e {
@@ -162,8 +175,8 @@ fn a_run_ends_when_its_limits_say_so_and_resumes_with_the_pace_that_was_decided(
     let stale = Limits { evaluations: Some(1), evaluate_tokens: Some(256), ..Limits::default() };
     assert!(matches!(start("stale", 0.0, stale, 0), (Ending::Done(..), 16)));
     for (name, until) in [("straight", 0), ("broken", 9)] {
+        assert!(matches!(start(name, 1e-3, Limits::default(), 1).0, Ending::Stopped { step: 1 }));
         let folder = dir.path().join(name);
-        std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("pace.jsonl"), "{\"at\":7,\"steps\":19}\n{\"at\":12,\"steps\":30}\n")
             .unwrap();
         let ending = start(name, 1e-3, Limits::default(), until);
@@ -208,7 +221,18 @@ fn a_run_from_shards_goes_on_where_it_stopped() {
         let gpt = Network::new(plan.model.clone(), plan.seed);
         let (train, validation) = (&shards, &shards);
         let dir = dir.path().join(name);
-        let run = Run { plan, dir, id_bytes: &id_bytes, extra: vec![], end: vec![1], train, validation };
+        let (care, about) = (Care::default(), About::default());
+        let run = Run {
+            plan,
+            dir,
+            id_bytes: &id_bytes,
+            extra: vec![],
+            end: vec![1],
+            train,
+            validation,
+            care,
+            about,
+        };
         let mut observe = |e: Event<'_>| !matches!(e, Event::Step { step, .. } if step == until);
         with_threads(threads, || run.start(gpt, resume, &mut observe)).unwrap()
     };
@@ -279,7 +303,9 @@ fn one_batch_is_learned_by_heart_and_an_untrained_loss_is_ln_v() {
 #[test]
 fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
     for settings in architectures(60) {
-        let learn = |threads: usize, dtype: DType| -> Vec<u64> {
+        // Whether it learns shows with one thread; whether others do the same shows in fewer steps.
+        let (all, some) = (40, 10);
+        let learn = |threads: usize, dtype: DType, steps: u64| -> Vec<u64> {
             with_threads(threads, || {
                 let items = sequences(&settings);
                 let mut model = Network::new(settings.clone(), 1);
@@ -288,21 +314,23 @@ fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
                 let mut packer = Packer::new(&items, 160, 1);
                 let (mut row, mut batch) = (Row::default(), [Batch::default()]);
                 let mut losses = Vec::new();
-                for i in 0..40 {
+                for i in 0..steps {
                     packer.fill(i, &mut row);
                     fill(&mut batch[0], &row);
                     losses.push(step.run(&mut model, &batch, 1.0).unwrap().loss.mean());
                 }
                 // Rows differ in what they ask, so not the last one alone.
-                let last = losses[30..].iter().sum::<f64>() / 10.0;
-                assert!(last < 0.9 * losses[0], "{settings:?}: {losses:?}");
+                if steps == all {
+                    let last = losses[30..].iter().sum::<f64>() / 10.0;
+                    assert!(last < 0.9 * losses[0], "{settings:?}: {losses:?}");
+                }
                 losses.into_iter().map(f64::to_bits).collect()
             })
         };
         for dtype in [DType::F32, DType::Bf16] {
-            let one = learn(1, dtype);
-            assert_eq!(one, learn(2, dtype), "{settings:?}");
-            assert_eq!(one, learn(3, dtype), "{settings:?}");
+            let one = learn(1, dtype, all);
+            assert_eq!(one[..some as usize], learn(2, dtype, some), "{settings:?}");
+            assert_eq!(one[..some as usize], learn(3, dtype, some), "{settings:?}");
         }
     }
 }
@@ -339,6 +367,8 @@ fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
                 end: vec![1],
                 train: &items,
                 validation: &items,
+                care: Care::default(),
+                about: About::default(),
             };
             let network = Network::new(plan.model.clone(), plan.seed);
             run.start(network, resume, &mut |e| !matches!(e, Event::Step { step, .. } if step == until))
@@ -465,6 +495,8 @@ fn a_spike_is_passed_over_and_named_and_many_end_the_run() {
             end: vec![],
             train: &examples,
             validation: &nothing,
+            care: Care::default(),
+            about: About::default(),
         };
         let mut skipped = 0;
         let gpt = Network::from(Gpt::new(config(40), 3));

@@ -97,6 +97,8 @@ fn sit(plan: &Plan, dir: &Path, size: usize, resume: bool, until: u64) {
             end: vec![1],
             train: &items,
             validation: &items,
+            care: Default::default(),
+            about: Default::default(),
         };
         // A follower's weights are the leader's, whatever it began with.
         let network = Network::new(plan.model.clone(), plan.seed + ranks.rank() as u64);
