@@ -20,8 +20,9 @@ use pupil_train::{Plan, bert as school};
 use serde_json::json;
 
 use crate::exit::Usage;
-use crate::learn::{self, Common, Finetune, Pretrain, Vocabulary};
+use crate::learn::{self, Common, Finetune, Vocabulary};
 use crate::model::Choice;
+use crate::pretrain::Pretrain;
 use crate::process;
 use crate::ranks;
 
@@ -291,12 +292,9 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
             let texts: Vec<_> = corpus.texts().collect();
             let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             let settings = wordpiece::Settings::default();
-            let training = wordpiece::Training {
-                settings,
-                size: a.vocab,
-                alphabet: a.vocab / 2,
-                threads: pool::threads(),
-            };
+            let vocab = a.vocab.unwrap_or(4096);
+            let training =
+                wordpiece::Training { settings, size: vocab, alphabet: vocab / 2, threads: pool::threads() };
             let t = training.run(&texts).map_err(Usage)?;
             eprintln!("  a tokenizer of {} ids in {:.1} s", t.len(), begun.elapsed().as_secs_f64());
             t
@@ -304,10 +302,10 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     };
     let size = school::Size {
         vocab: tokenizer.len(),
-        context: a.context,
-        layers: a.layers,
-        width: a.width,
-        heads: a.heads,
+        context: a.context.unwrap_or(512),
+        layers: a.layers.unwrap_or(6),
+        width: a.width.unwrap_or(256),
+        heads: a.heads.unwrap_or(4),
         dropout: 0.1,
     };
     let mut config = size.config(tokenizer.len());
@@ -398,7 +396,7 @@ pub(crate) fn finetune(a: &Finetune, dir: &Path, bert: &Bert) -> anyhow::Result<
     let plan = match ranks::shared(learn::planned(common.resume, &common.out)?)? {
         Some(p) => learn::checked(p, data)?,
         None => {
-            let row = common.batch_tokens.max(config.context);
+            let row = common.batch_tokens.unwrap_or(4096).max(config.context);
             let rows = Packer::new(&train, row, common.seed).rows_per_epoch() as u64;
             let steps = (rows * EPOCHS).max(school::FEWEST);
             let settings = school::task_settings(config.width, common.lr);

@@ -209,7 +209,7 @@ fn prepare(a: &Prepare) -> anyhow::Result<()> {
     meter.end();
     let report = report?;
     finish(&report, &a.filters.out)?;
-    tokens(a)?;
+    tokens(&a.filters.out, a.tokenizer.as_deref(), a.vocab)?;
     if report.broken() * 20 > report.records && !a.lenient {
         let what = format!(
             "{} of {} records could not be read, more than one in twenty; what could is in {}. --lenient accepts this",
@@ -241,11 +241,25 @@ fn finish(report: &Report, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prepares files with the defaults and writes their ids, for a run that was given raw files.
+pub(crate) fn prepare_into(
+    paths: &[PathBuf],
+    out: &Path,
+    tokenizer: Option<&Path>,
+    vocab: usize,
+) -> anyhow::Result<()> {
+    let meter = Meter::new();
+    let settings = Settings { threads: pool::threads(), ..Settings::default() };
+    let report = prepare::prepare(paths, out, &settings, &|done, all| meter.tell(done, all));
+    meter.end();
+    eprint!("{}", report?.summary());
+    tokens(out, tokenizer, Some(vocab))
+}
+
 /// Writes the kept documents as token shards, if asked to.
-fn tokens(a: &Prepare) -> anyhow::Result<()> {
-    let out = &a.filters.out;
+fn tokens(out: &Path, tokenizer: Option<&Path>, vocab: Option<usize>) -> anyhow::Result<()> {
     let kept = out.join("tokenizer.json");
-    let tokenizer = match (&a.tokenizer, a.vocab) {
+    let tokenizer = match (tokenizer, vocab) {
         (Some(path), _) => read_tokenizer(path)?,
         (None, Some(size)) => {
             let parts = ["train-documents.jsonl", "train-chats.jsonl"].map(|n| out.join(n));

@@ -1,11 +1,11 @@
-//! `pupil pretrain` and `pupil finetune`: from text to a run, from a run to a model.
+//! What the commands that learn have in common, and `pupil finetune`: from text to a run, from a run to a model.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pupil_checkpoint::state::Keep;
-use pupil_data::{Corpus, Examples, Items, Shards, Side, Split, documents, origin, starter};
-use pupil_model::{Network, Settings as Architecture, families};
+use pupil_data::{Corpus, Examples, Items, Side, Split, documents, starter};
+use pupil_model::{Network, Settings as Architecture};
 use pupil_tensor::DType;
 use pupil_tokenizer::Tokenizer;
 use pupil_train::evaluate::Evaluation;
@@ -16,7 +16,7 @@ use pupil_train::{About, Care, Ending, Plan, examples, plan};
 
 use crate::exit::{Stopped, Usage};
 use crate::merge::LoraArguments;
-use crate::model::{Choice, end_ids, read_tokenizer, tokenizer_files};
+use crate::model::{Choice, end_ids, tokenizer_files};
 use crate::process;
 use crate::progress::{Progress, clock};
 use crate::ranks;
@@ -41,23 +41,23 @@ pub(crate) struct Common {
     /// Directory of the run.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Minutes that it may take, setting up included; chooses the number of steps.
-    #[arg(long, conflicts_with = "steps")]
+    /// Minutes that it may take, setting up included; chooses the number of steps (of pretrain without --depth also the depth).
+    #[arg(long, conflicts_with = "steps", allow_negative_numbers = true)]
     pub(crate) minutes: Option<f64>,
     /// Updates.
     #[arg(long)]
     pub(crate) steps: Option<u64>,
-    /// Tokens of an update.
-    #[arg(long, default_value_t = 4096)]
-    pub(crate) batch_tokens: usize,
+    /// Tokens of an update; by default 4096, of pretrain what --depth or --minutes says.
+    #[arg(long)]
+    pub(crate) batch_tokens: Option<usize>,
     /// Rows that they are in, which ranks of an MPI job share; by default as few as possible. Other rows are other bits.
     #[arg(long)]
     pub(crate) rows: Option<usize>,
     /// Peak learning rate of AdamW's parameters.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(crate) lr: Option<f32>,
     /// Peak learning rate of Muon's matrices; 0: AdamW for all.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(crate) muon: Option<f32>,
     /// Of initial values and orders.
     #[arg(long, default_value_t = 1)]
@@ -119,51 +119,6 @@ impl Saving {
         let retry = Duration::from_secs(self.save_retry);
         Ok(Care { keep, retry, strict_bits: self.strict_bits, halt: self.on_spike == OnSpike::Halt })
     }
-}
-
-/// What is pretrained.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Kind {
-    #[default]
-    Gpt,
-    Bert,
-}
-
-/// `pupil pretrain`.
-#[derive(clap::Args, Clone)]
-pub(crate) struct Pretrain {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// gpt goes on with texts; bert names hidden words and judges texts (then `pupil fill-mask`, `classify`, `embed`).
-    #[arg(long, value_enum, default_value_t = Kind::Gpt)]
-    pub(crate) architecture: Kind,
-    /// Of BERT: all pieces of a word are hidden together.
-    #[arg(long)]
-    pub(crate) whole_words: bool,
-    /// Of BERT: sequences have one part, and whether a second follows is not learned.
-    #[arg(long)]
-    pub(crate) no_pairs: bool,
-    /// A tokenizer.json; without it one is trained on the data.
-    #[arg(long)]
-    pub(crate) tokenizer: Option<PathBuf>,
-    /// Ids of the tokenizer that is trained.
-    #[arg(long, default_value_t = 4096)]
-    pub(crate) vocab: usize,
-    /// Blocks.
-    #[arg(long, default_value_t = 6)]
-    pub(crate) layers: usize,
-    /// Width of the residual stream.
-    #[arg(long, default_value_t = 256)]
-    pub(crate) width: usize,
-    /// Heads.
-    #[arg(long, default_value_t = 4)]
-    pub(crate) heads: usize,
-    /// Tokens that the model sees at once.
-    #[arg(long, default_value_t = 512)]
-    pub(crate) context: usize,
-    /// Refuses prepared data that changed since its ids were made, instead of saying so.
-    #[arg(long)]
-    pub(crate) frozen: bool,
 }
 
 /// `pupil finetune`: of a GPT conversations, of a BERT texts with labels or sentences with tags.
@@ -250,11 +205,10 @@ pub(crate) fn settle(
     begun: std::time::Instant,
     data: String,
 ) -> anyhow::Result<Plan> {
+    sane::common(common)?;
     let dtype = process::dtype(&common.dtype)?;
-    let context = model.context();
-    let (rows, row_tokens) = ranks::rows(common.batch_tokens, context, common.rows)?;
+    let (rows, row_tokens) = ranks::rows(common.batch_tokens.unwrap_or(4096), model.context(), common.rows)?;
     let steps = match (common.steps, common.minutes) {
-        (Some(0), _) => anyhow::bail!(Usage("--steps 0: a run has at least one step".into())),
         (Some(s), _) => s,
         (None, Some(minutes)) => {
             let each =
@@ -305,7 +259,7 @@ pub(crate) fn planned(resume: bool, out: &Path) -> anyhow::Result<Option<Plan>> 
     Ok(if resume { pupil_train::planned(out)? } else { None })
 }
 
-fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settings {
+pub(crate) fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settings {
     let muon = common.muon.unwrap_or(muon);
     Settings {
         learning_rate: common.lr.unwrap_or(rate),
@@ -314,121 +268,6 @@ fn optimiser(common: &Common, rate: f32, muon: f32, weight_decay: f32) -> Settin
         weight_decay,
         ..Settings::default()
     }
-}
-
-/// Everything that pretraining learns from.
-struct Ready {
-    tokenizer: Tokenizer,
-    train: Box<dyn Examples>,
-    validation: Box<dyn Examples>,
-    fingerprint: String,
-}
-
-/// Ids that `pupil data prepare` wrote, if --data is one directory that holds them and no other tokenizer is asked for. They stay on the
-/// disk; rows are read as they are needed.
-fn prepared(a: &Pretrain, context: usize) -> anyhow::Result<Option<Ready>> {
-    let [dir] = &a.common.data[..] else { return Ok(None) };
-    let json = dir.join("tokenizer.json");
-    let shards = |part: &str, end: u32| {
-        let files = [(format!("{part}.tokens"), Some(end)), (format!("{part}-chats.tokens"), None)];
-        files.into_iter().map(|(f, e)| (dir.join(f), e)).filter(|f| f.0.is_file()).collect::<Vec<_>>()
-    };
-    if a.common.starter || !json.is_file() || shards("train", 0).is_empty() {
-        return Ok(None);
-    }
-    let tokenizer = read_tokenizer(a.tokenizer.as_ref().unwrap_or(&json))?;
-    let Some(end) = tokenizer.special(pupil_chat::END_OF_TEXT) else { return Ok(None) };
-    for c in origin::changed(dir)? {
-        let [was, is] = &c.hashes;
-        let what = format!(
-            "changed since its ids were made: BLAKE3 was {was}, is {is}; `pupil data prepare` makes them anew"
-        );
-        if a.frozen {
-            anyhow::bail!(pupil_data::Error::Content { path: dir.join(c.name), what });
-        }
-        eprintln!("  {} {what}", dir.join(&c.name).display());
-    }
-    let mut hash = blake3::Hasher::new();
-    let mut open = |part: &str| -> anyhow::Result<Option<Shards>> {
-        let files = shards(part, end);
-        if dir.join(format!("{part}-chats.jsonl")).is_file() && files.iter().all(|f| f.1.is_some()) {
-            let what = "has conversations, but no ids of them: run `pupil data prepare` again".to_owned();
-            anyhow::bail!(pupil_data::Error::Content { path: dir.clone(), what });
-        }
-        if files.is_empty() {
-            return Ok(None);
-        }
-        let shards = Shards::open(&files, &tokenizer, context)?;
-        shards.checksums().for_each(|c| {
-            hash.update(c);
-        });
-        eprintln!(
-            "  {} documents and conversations, {} tokens in {part}*.tokens of {}",
-            shards.documents(),
-            shards.tokens(),
-            dir.display()
-        );
-        Ok(Some(shards))
-    };
-    let Some(train) = open("train")? else { return Ok(None) };
-    let validation: Box<dyn Examples> = match open("validation")? {
-        Some(s) => Box::new(s),
-        None => Box::new(Items::default()),
-    };
-    hash.update(tokenizer.to_json().as_bytes());
-    let fingerprint = hash.finalize().to_hex().to_string();
-    Ok(Some(Ready { tokenizer, train: Box::new(train), validation, fingerprint }))
-}
-
-pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
-    sane::pretrain(a)?;
-    if a.architecture == Kind::Bert {
-        return crate::bert::pretrain(a);
-    }
-    let begun = std::time::Instant::now();
-    let common = &a.common;
-    let there = ranks::shared(planned(common.resume, &common.out)?)?;
-    let context = match there.as_ref().map(|p| &p.model) {
-        Some(Architecture::Gpt(c)) => c.context,
-        _ => a.context,
-    };
-    let kept = common.out.join("tokenizer.json");
-    let Ready { tokenizer, train, validation, fingerprint: data } = match prepared(a, context)? {
-        Some(ready) => ready,
-        None => {
-            let corpus = corpus(common)?;
-            let tokenizer = match (&a.tokenizer, there.is_some() && kept.exists()) {
-                (Some(path), _) => read_tokenizer(path)?,
-                (None, true) => read_tokenizer(&kept)?,
-                (None, false) => {
-                    let t = pupil_tokenizer::train(corpus.texts(), a.vocab, &pupil_chat::SPECIALS);
-                    eprintln!("  a tokenizer of {} ids in {:.1} s", t.len(), begun.elapsed().as_secs_f64());
-                    t
-                }
-            };
-            let [train, validation] = items(&corpus, &tokenizer, context, false)?;
-            let fingerprint = fingerprint(&train, &tokenizer.to_json());
-            Ready { tokenizer, train: Box::new(train), validation: Box::new(validation), fingerprint }
-        }
-    };
-    let plan = match there {
-        Some(p) => checked(p, data)?,
-        None => {
-            let heads = a.heads.max(1);
-            if !a.width.is_multiple_of(heads) {
-                anyhow::bail!(Usage(format!("--width {} is not a multiple of --heads {heads}", a.width)));
-            }
-            let hidden = (a.width * 8 / 3).next_multiple_of(32);
-            let config =
-                families::llama(tokenizer.len(), a.context, a.layers, a.width, [heads, heads], hidden);
-            config.check().map_err(Usage)?;
-            let settings = optimiser(common, 4e-3, 8e-3, 0.02);
-            settle(common, "pretrain", &Architecture::Gpt(config), settings, &*train, 1000, begun, data)?
-        }
-    };
-    let plan = ranks::agreed(plan)?;
-    let gpt = Network::new(plan.model.clone(), plan.seed);
-    go(common, plan, gpt, Vocabulary::of(&tokenizer), [&*train, &*validation], "pretraining")
 }
 
 pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
@@ -502,7 +341,7 @@ pub(crate) struct Vocabulary {
 }
 
 impl Vocabulary {
-    fn of(tokenizer: &Tokenizer) -> Vocabulary {
+    pub(crate) fn of(tokenizer: &Tokenizer) -> Vocabulary {
         let id_bytes = examples::id_bytes(tokenizer);
         Vocabulary { id_bytes, end: end_ids(tokenizer), extra: tokenizer_files(tokenizer) }
     }

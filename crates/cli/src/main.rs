@@ -7,6 +7,7 @@
 #[macro_use]
 mod print;
 
+mod arguments;
 mod bench;
 mod bert;
 mod chat;
@@ -23,12 +24,15 @@ mod merge;
 mod model;
 mod newest;
 mod plan;
+mod planning;
+mod pretrain;
 mod process;
 mod progress;
 mod quantize;
 mod ranks;
 mod recipe;
 mod reply;
+mod room;
 mod sane;
 mod signals;
 mod speedrun;
@@ -38,7 +42,7 @@ mod tokenizer;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use pupil_tensor::kernels::{allocations, level, pool};
 
 #[global_allocator]
@@ -77,7 +81,7 @@ enum Command {
     /// What a known model costs: parameters, memory, arithmetic, time here and elsewhere.
     Plan(plan::Arguments),
     /// Trains a model from text.
-    Pretrain(learn::Pretrain),
+    Pretrain(Box<pretrain::Pretrain>),
     /// Teaches a model to hold a conversation, or a BERT to judge texts.
     Finetune(learn::Finetune),
     /// Adds adapters (`pupil finetune --lora`) to the model that they change.
@@ -111,10 +115,19 @@ enum Command {
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report));
     signals::let_large_files_fail();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (words, recipe) = match arguments::expand(std::env::args_os().collect(), &Cli::command()) {
+        Ok(expanded) => expanded,
+        Err(e) => return failed(&e),
+    };
+    let parsed = Cli::command().try_get_matches_from(words);
+    let parsed = parsed.and_then(|m| Cli::from_arg_matches(&m).map(|cli| (m, cli)));
+    let (matches, mut cli) = match parsed {
+        Ok(parsed) => parsed,
         Err(e) => return wrong(&e),
     };
+    if let (Some(Command::Pretrain(a)), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        a.given = arguments::given(&Cli::command(), "pretrain", given, recipe.as_ref());
+    }
     let several = match &cli.command {
         Some(Command::Pretrain(_) | Command::Finetune(_)) => true,
         Some(Command::Bench(b)) => b.is_between_ranks(),
@@ -200,7 +213,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Data(d) => data::run(&d),
         Command::Tokenizer(t) => tokenizer::run(&t),
         Command::Plan(a) => plan::run(&a),
-        Command::Pretrain(a) => learn::pretrain(&a).map(drop),
+        Command::Pretrain(a) => pretrain::run(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
         Command::Merge(a) => merge::run(&a),
         Command::Recipe(a) => recipe::run(&a),

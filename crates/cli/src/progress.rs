@@ -57,8 +57,10 @@ impl Progress {
                 self.line(&format!("  not learned from ({skipped} so far, see skipped.jsonl): {why}"));
             }
             Event::Paced(turn) => {
-                let was = "the steps that are left no longer fit the time";
-                self.line(&format!("  after step {}: {was}; there will be {} in all", turn.at, turn.steps));
+                self.line(&format!(
+                    "  after step {}: to end in time there will be {} steps",
+                    turn.at, turn.steps
+                ));
             }
             Event::Enough { step, why } => self.line(&format!("  it ends after step {step}: {why}")),
             Event::Resumed { step } => self.line(&format!("  going on after step {step}")),

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use pupil_data::starter;
 use pupil_tensor::kernels::{level, pool};
 
-use crate::learn::{self, Common, Finetune, Pretrain};
+use crate::learn::{self, Common, Finetune};
 use crate::model::Choice;
+use crate::pretrain::{self, Pretrain};
 use crate::process;
 use crate::talk::Talk;
 
@@ -43,7 +44,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         minutes: Some(a.minutes * share),
         steps: None,
         rows: None,
-        batch_tokens: 4096,
+        batch_tokens: Some(4096),
         lr: None,
         muon: None,
         seed: a.seed,
@@ -56,18 +57,12 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         eprintln!(
             "1. Text → tokens → a model that predicts the next token (pretraining): it learns words, then grammar."
         );
-        learn::pretrain(&Pretrain {
+        pretrain::run(&Pretrain {
             common: common(&base, 0.6),
-            architecture: learn::Kind::Gpt,
-            whole_words: false,
-            no_pairs: false,
-            tokenizer: None,
-            vocab: 3072,
-            layers: 4,
-            width: 256,
-            heads: 4,
-            context: 256,
-            frozen: false,
+            depth: Some(4),
+            vocab: Some(3072),
+            no_preflight: true,
+            ..Pretrain::default()
         })?;
     }
     if !chat.join("model/config.json").exists() {

@@ -64,6 +64,75 @@ fn mistakes_are_named_and_have_their_exit_codes() {
 }
 
 #[test]
+fn one_dial_sets_the_rest_and_every_number_has_a_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let text: Vec<String> = (0..900)
+        .map(|i| format!("number {i} is {} and so on, and then {}.\n\n", i * 7 % 13, i * 31 % 97))
+        .collect();
+    std::fs::create_dir(d.join("in")).unwrap();
+    for (i, part) in text.chunks(6).enumerate() {
+        std::fs::write(d.join(format!("in/{i}.txt")), part.concat()).unwrap();
+    }
+    for (flags, words) in [
+        ("--depth 0", "--depth 0: 1 to 32"),
+        ("--depth 99", "--depth 99: 1 to 32"),
+        ("--minutes 0", "--minutes 0: 0.01"),
+        ("--minutes NaN", "--minutes NaN: 0.01"),
+        ("--minutes -3", "--minutes -3: 0.01"),
+        ("--steps 0", "--steps 0: 1 to"),
+        ("--lr -1", "--lr -1: 0 to 100"),
+        ("--lr NaN", "--lr NaN: 0 to 100"),
+        ("--lr 1e10", "--lr 10000000000: 0 to 100"),
+        ("--muon inf", "--muon inf: 0 to 100"),
+        ("--weight-decay 1e9", "--weight-decay 1000000000: 0 to 10"),
+        ("--batch-tokens 0", "--batch-tokens 0: 1 to"),
+        ("--save-every 0", "--save-every 0: 1 to"),
+        ("--until-loss 0", "--until-loss 0: "),
+        ("--early-stopping 0", "--early-stopping 0: 1 to"),
+        ("--vocab 9", "--vocab 9: 259 to"),
+        ("--layers 0", "--layers 0: 1 to"),
+        ("--width 0", "--width 0: 1 to"),
+        ("--heads 0", "--heads 0: 1 to"),
+        ("--context 0", "--context 0: 1 to"),
+        ("--recipe nothing", "pretrain-20"),
+        ("--minutes 0.01 --depth 9", "fewer than ten steps"),
+        ("--minutes 1 --steps 5", "--steps"),
+    ] {
+        check(d, &format!("pretrain --data in --out r {flags}"), 2, &[words]);
+        assert!(!d.join("r").exists(), "{flags}");
+    }
+    std::fs::write(d.join("wrong.toml"), "dept = 2\n").unwrap();
+    check(d, "pretrain --data in --out r --recipe wrong.toml", 2, &["`dept`", "`depth`"]);
+    std::fs::write(d.join("own.toml"), "depth = 2\nsteps = 40\nbatch_tokens = 1024\nvocab = 400\n").unwrap();
+    let command = "pretrain --data in --out r --recipe own.toml --lr 0.01 --dtype f32";
+    let words =
+        ["depth           2             recipe own.toml", "width           128           depth 2", "flag"];
+    check(d, &format!("{command} --explain"), 0, &words);
+    assert!(!d.join("r").exists());
+    let out = check(d, command, 0, &["forecast:", "preflight: one small batch", "outcome:"]);
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(d.join("r").join(name)).unwrap()).unwrap()
+    };
+    let (run, outcome) = (read("run.json"), read("outcome.json"));
+    let number = |v: &serde_json::Value| v.as_f64().unwrap();
+    let memory = number(&outcome["memory_bytes"]) / number(&run["forecast"]["memory_bytes"]);
+    assert!((0.9..1.1).contains(&memory), "{run} {outcome} {out:?}");
+    assert!(number(&outcome["bits_per_byte"]) > 0.0);
+    // The same settings from the run itself give the same model.
+    check(d, "pretrain --data in --out again --recipe r/settings.toml", 0, &["outcome:"]);
+    let model = |run: &str| std::fs::read(d.join(run).join("model/model.safetensors")).unwrap();
+    assert!(model("r") == model("again"));
+    check(
+        d,
+        "pretrain --data in --out reached --recipe own.toml --until-loss 60",
+        0,
+        &["it ends after step 2"],
+    );
+    check(d, "pretrain --data in --out timed --depth 1 --vocab 300 --minutes 0.05", 0, &["outcome: 0:0"]);
+}
+
+#[test]
 fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
@@ -303,6 +372,11 @@ fn plans_have_the_published_numbers() {
     let plan: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!((6.8e5..7.6e5).contains(&plan["device_hours"].as_f64().unwrap()), "{plan}");
     check(dir.path(), "plan --preset gpt9", 2, &["gpt9", "gpt3"]);
+    check(dir.path(), "plan --preset bert-base", 0, &["110,106,428 parameters", "FLOP a token"]);
+    check(dir.path(), "plan", 2, &["--preset"]);
+    check(dir.path(), "plan --depth 33", 2, &["--depth 33: 1 to 32"]);
+    check(dir.path(), "plan --minutes NaN", 2, &["--minutes NaN: 0.01"]);
+    check(dir.path(), "plan --depth 1", 0, &["forecast", "bits per byte", "width           64"]);
     check(dir.path(), "plan --preset gpt1 --utilisation 2", 2, &["--utilisation"]);
 }
 

@@ -97,7 +97,7 @@ impl Random {
 fn c01_fifty_kills_at_random_moments_and_other_threads_each_time_change_no_bit() {
     const KILLS: usize = 50;
     let dir = place();
-    let command = pretrain("--steps 330 --save-every 4 --seed 5 --threads");
+    let command = pretrain("--steps 480 --save-every 4 --seed 5 --threads");
     for threads in 1..=3 {
         check(dir.path(), &format!("{command} {threads} --out straight{threads}"), 0, &[]);
     }
@@ -199,7 +199,7 @@ fn unshared(dir: &Path, script: &str) -> Option<Output> {
 #[test]
 fn c03_a_full_disk_stops_the_run_with_its_last_checkpoint_whole_and_it_goes_on_when_there_is_room() {
     let dir = place();
-    let command = pretrain("--steps 40 --save-every 10 --keep-last 9 --save-retry 0");
+    let command = pretrain("--steps 40 --save-every 10 --keep-last 9 --save-retry 0 --no-preflight");
     check(dir.path(), &format!("{command} --out straight"), 0, &[]);
     std::fs::create_dir(dir.path().join("small")).unwrap();
     let script = format!(

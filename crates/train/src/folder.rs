@@ -22,7 +22,7 @@ use crate::step::Diverged;
 const FORMAT: u64 = 1;
 /// What may lie in a directory before a run begins there: raw text that was prepared in it, the vocabulary of a run that was killed before it
 /// began. What begins with a dot is nobody's.
-const PREPARED: [&str; 3] = ["data", "tokenizer.json", "keras_tokenizer.json"];
+const PREPARED: [&str; 4] = ["data", "settings.toml", "tokenizer.json", "keras_tokenizer.json"];
 
 /// A run's directory, held by this process.
 pub(crate) struct Folder<'a> {

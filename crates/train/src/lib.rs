@@ -6,6 +6,8 @@
 pub mod bert;
 mod card;
 pub mod collective;
+pub mod dial;
+pub mod difficulty;
 pub mod evaluate;
 pub mod examples;
 mod folder;
@@ -14,6 +16,7 @@ pub mod memory;
 pub mod optim;
 pub mod pace;
 pub mod plan;
+pub mod preflight;
 pub mod run;
 pub mod schedule;
 mod standing;

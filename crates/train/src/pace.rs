@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Plan;
 
 /// Share of the limit beyond which the expected end is too late, and before which it is too early.
-const LATE: f64 = 1.03;
-const EARLY: f64 = 0.90;
-/// Weight of the newest step in the running mean of their seconds.
-const NEW: f64 = 0.05;
-/// Steps of a sitting that are seen before anything is decided, and from one decision to the next.
+const LATE: f64 = 1.04;
+const EARLY: f64 = 0.88;
+/// Weight of the newest step in the running mean of their seconds. With 0.05 a busy machine made a run of 900 steps decide ten times.
+const NEW: f64 = 0.03;
+/// Steps of a sitting that are seen before anything is decided, and from one decision to the next: at least so many, and at least this part of
+/// the planned ones.
 const PATIENCE: u64 = 8;
+const PATIENCE_PART: u64 = 33;
 
 /// From a step on, the run has another number of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,14 +118,19 @@ impl Pace {
         let weight = NEW.max(1.0 / (c.seen + 1) as f64);
         c.step = if c.seen == 0 { took } else { c.step + weight * (took - c.step) };
         c.seen += 1;
-        let (Some(limit), true) = (self.limit, c.seen >= PATIENCE) else { return Ok(None) };
-        let used = self.before + now + evaluations as f64 * c.evaluation;
+        let seen = c.seen;
+        let Some(limit) = self.limit.filter(|_| seen >= self.patience()) else { return Ok(None) };
+        let used = self.before + now + evaluations as f64 * self.clock.evaluation;
         self.decide(limit, used, done)
+    }
+
+    fn patience(&self) -> u64 {
+        PATIENCE.max(self.planned / PATIENCE_PART)
     }
 
     fn decide(&mut self, limit: f64, used: f64, done: u64) -> Result<Option<Turn>, Error> {
         let steps = self.steps(done);
-        let recent = self.turns.last().is_some_and(|t| done < t.at + PATIENCE);
+        let recent = self.turns.last().is_some_and(|t| done < t.at + self.patience());
         let end = used + steps.saturating_sub(done) as f64 * self.clock.step;
         if recent || done >= steps || (EARLY * limit..=LATE * limit).contains(&end) {
             return Ok(None);
@@ -180,7 +187,7 @@ mod tests {
                 let dir = tempfile::tempdir().unwrap();
                 let mut p = pace(dir.path(), 1000, Some(100.0), 0.1);
                 let (used, passed) = walk(&mut p, 100.0, |i| if i < at { 0.1 } else { 0.1 * factor });
-                assert!((88.0..106.0).contains(&used), "{name} at {at}: {used}");
+                assert!((87.0..113.0).contains(&used), "{name} at {at}: {used}");
                 assert!(passed.is_sorted() && passed[passed.len() - 1] >= 970, "{name} at {at}: {passed:?}");
                 assert!(p.turns.is_empty() || !(0.9..1.1).contains(&factor), "{name} at {at}");
             }

@@ -92,8 +92,10 @@ impl Plan {
         if self.dtype == "bf16" { DType::Bf16 } else { DType::F32 }
     }
 
-    /// Bytes that training holds at its peak: parameters with gradients and moments, the largest packed form in
-    /// both directions, activations.
+    /// Bytes of parameters, gradients and moments, packed operands, activations and of a save: what a run needs beside what is learned from and the
+    /// program itself (about ten megabytes).
+    ///
+    /// A save holds the model's file, the moments, and their file together.
     pub fn memory_bytes(&self) -> u64 {
         let parameters = self.model.parameter_count();
         let largest = match &self.model {
@@ -107,16 +109,39 @@ impl Plan {
             model::Settings::Transformer(c) => c.width * c.vocab.max(c.hidden),
         };
         let packed = 2 * (largest * self.dtype().size()) as u64;
-        let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size());
+        // Buffers have classes of sizes, which waste up to an eighth.
+        let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size()) as u64 * 9 / 8;
+        let rows = (self.rows * self.row_tokens * 20) as u64;
+        let saving = 4 * parameters + 2 * self.moment_bytes();
         // Sums of some of the rows' gradients: one for each bit of the number of rows before the last.
         let partial = u64::from(usize::BITS - self.rows.saturating_sub(1).leading_zeros());
         let learned = match (&self.lora, &self.model) {
             (Some(lora), model::Settings::Gpt(c)) => {
                 parameters * 4 + lora.parameter_count(c) * (16 + 4 * partial)
             }
-            _ => parameters * (16 + 4 * partial),
+            _ => parameters * (8 + 4 * partial) + self.moment_bytes() + saving,
         };
-        learned + packed + activations as u64
+        learned + packed + activations + rows
+    }
+
+    /// Bytes of the optimiser's moments: two for a parameter, one for Muon's matrices.
+    fn moment_bytes(&self) -> u64 {
+        let matrices = match (&self.model, self.optimiser.muon) {
+            (model::Settings::Gpt(c), Some(_)) => {
+                let block = c.qkv_columns() + c.heads * c.head_width + c.up_columns() + c.hidden;
+                (c.layers * c.width * block) as u64
+            }
+            _ => 0,
+        };
+        8 * self.model.parameter_count() - 4 * matrices
+    }
+
+    /// Bytes that the run's directory holds at most: two checkpoints, that of the best evaluation, the one that is being written and the finished
+    /// model, with a line of metrics for each step.
+    pub fn disk_bytes(&self) -> u64 {
+        // With a tokenizer.json of about 64 bytes an id.
+        let model = 4 * self.model.parameter_count() + 64 * self.model.vocab() as u64 + 10_000;
+        4 * (model + self.moment_bytes()) + 2 * model + 300 * self.steps.min(1 << 30)
     }
 
     /// The fields in which two plans differ, with both values. What was expected of them is none.
