@@ -1,6 +1,7 @@
 //! What the commands that learn have in common, and `pupil finetune`: from text to a run, from a run to a model.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pupil_checkpoint::state::Keep;
@@ -18,10 +19,11 @@ use crate::exit::{Stopped, Usage};
 use crate::merge::LoraArguments;
 use crate::model::{Choice, end_ids, tokenizer_files};
 use crate::process;
-use crate::progress::{Progress, clock};
+use crate::progress::clock;
 use crate::ranks;
 use crate::sane;
 use crate::signals::Stop;
+use crate::watch::{Showing, Watch};
 
 /// Thousandths of the documents that are held out.
 pub(crate) const VALIDATION: u64 = 20;
@@ -73,6 +75,8 @@ pub(crate) struct Common {
     /// Element type of matrix operands: bf16, f32, or auto.
     #[arg(long, default_value = "auto")]
     pub(crate) dtype: String,
+    #[command(flatten)]
+    pub(crate) showing: Showing,
 }
 
 /// What is done so that nothing is lost.
@@ -356,7 +360,7 @@ pub(crate) fn go(
     name: &'static str,
 ) -> anyhow::Result<PathBuf> {
     let care = common.saving.care()?;
-    let stop = Stop::watch()?;
+    let stop = Arc::new(Stop::watch()?);
     let plan = ranks::agreed(plan)?;
     let here = ranks::here();
     let stopped = |step: u64| Stopped {
@@ -364,7 +368,6 @@ pub(crate) fn go(
         code: stop.code().unwrap_or(if here.size() > 1 { 143 } else { 1 }),
         how_to_go_on: format!("{step} steps are done; the same command with --resume goes on"),
     };
-    let mut progress = Progress::new(name);
     let out: &Path = &common.out;
     let Vocabulary { id_bytes, end, extra } = vocabulary;
     let run = Run {
@@ -386,11 +389,11 @@ pub(crate) fn go(
         };
     }
     let begun = std::time::Instant::now();
-    let ending = run.start_across(here, gpt, common.resume, &mut |event| {
-        progress.event(&event);
-        stop.code().is_none()
-    })?;
-    match ending {
+    let parts = [train, validation];
+    let mut watch = Watch::new(&common.showing, out, &run.plan, name, &run.extra, parts, Arc::clone(&stop))?;
+    let ending = run.start_across(here, gpt, common.resume, &mut |event| watch.event(&event));
+    watch.end();
+    match ending? {
         Ending::Done(_, result) => {
             let took = clock(begun.elapsed().as_secs_f64());
             if result.bytes > 0 {

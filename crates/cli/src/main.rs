@@ -13,6 +13,7 @@ mod bert;
 mod chat;
 mod classic;
 mod commands;
+mod dashboard;
 mod data;
 mod display;
 mod eval;
@@ -33,12 +34,15 @@ mod ranks;
 mod recipe;
 mod reply;
 mod room;
+mod runs;
 mod sane;
 mod signals;
 mod speedrun;
 mod starter;
 mod talk;
 mod tokenizer;
+mod voice;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -104,6 +108,10 @@ enum Command {
     Classify(bert::Classify),
     /// Makes a vector of each text.
     Embed(bert::Embed),
+    /// Lists runs and how they stand; `pupil runs compare A B` overlays their curves.
+    Runs(runs::Arguments),
+    /// Writes the report of a run anew: report.html and report.md in its directory.
+    Report(runs::Report),
     /// Measures how fast this machine trains.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -225,6 +233,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::FillMask(a) => bert::fill_mask(&a),
         Command::Classify(a) => bert::classify(&a),
         Command::Embed(a) => bert::embed(&a),
+        Command::Runs(a) => runs::run(&a),
+        Command::Report(a) => runs::report(&a),
         Command::Bench(b) => bench::run(b),
         Command::Debug(d) => generate::debug(&d),
     }

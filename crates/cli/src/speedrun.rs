@@ -11,6 +11,7 @@ use crate::model::Choice;
 use crate::pretrain::{self, Pretrain};
 use crate::process;
 use crate::talk::Talk;
+use crate::watch::Showing;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -51,6 +52,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         resume: true,
         save_every: 100,
         saving: learn::Saving::default(),
+        showing: Showing::default(),
         dtype: "auto".into(),
     };
     if !base.join("model/config.json").exists() {

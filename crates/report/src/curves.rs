@@ -224,11 +224,11 @@ pub const STYLE: &str = "\
 :root{--c0:#2f6bd8;--c1:#d1601a;--c2:#1f8a4c;--c3:#a23c9a;--c4:#8a7a12;--c5:#b23a48;--c6:#16889a;--c7:#6b6f76}\
 @media(prefers-color-scheme:dark){:root{--c0:#7ba7ff;--c1:#ffa35c;--c2:#5cc389;--c3:#e08ad8;--c4:#d8c75a;--c5:#f08a98;--c6:#62cddd;--c7:#aab0b8}}\
 @media print{:root{--c0:#2f6bd8;--c1:#d1601a;--c2:#1f8a4c;--c3:#a23c9a;--c4:#8a7a12;--c5:#b23a48;--c6:#16889a;--c7:#6b6f76}}\
-.chart{margin:1rem 0 0}.chart polyline{stroke-width:2;stroke-linejoin:round}.chart svg{display:block;touch-action:pan-y}.narrow{display:none}.half .narrow{display:block}\
+.chart{margin:1rem 0 0}.chart polyline{stroke-width:2;stroke-linejoin:round}.chart svg{display:block;touch-action:pan-y}.chart .narrow{display:none}.chart.half .narrow{display:block}\
 figcaption{display:flex;flex-wrap:wrap;gap:0 1rem;align-items:baseline;margin:0 0 .25rem;font-size:.95rem}.key{color:var(--soft);font-size:.88rem;overflow-wrap:anywhere}.key:before{content:'';display:inline-block;width:.75em;height:.75em;\
 border-radius:50%;background:var(--c);margin-right:.35em}output{color:var(--soft);font-size:.85rem;font-variant-numeric:tabular-nums;margin-left:auto;min-height:1.3em}\
 .cursor{stroke:var(--soft);stroke-width:1}.skip{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2,3}.halves{display:grid;grid-template-columns:1fr 1fr;gap:0 1rem}\
-@media(max-width:36rem){.narrow{display:block}.broad{display:none}.halves{grid-template-columns:minmax(0,1fr)}}";
+@media(max-width:36rem){.chart .narrow{display:block}.chart .broad{display:none}.halves{grid-template-columns:minmax(0,1fr)}}";
 
 /// Says the values under the pointer.
 pub const SCRIPT: &str = "\
