@@ -205,7 +205,7 @@ mod tests {
     fn a_line_fits_at_any_width_and_has_a_bar_where_there_is_room() {
         for room in [0, 1, 20, 60, 80, 100, 10_000, usize::MAX] {
             let text = status("pretraining", 370, 1000, 3.2, 45_000.0, 65.0, room);
-            assert_eq!(text.contains('━'), room >= 80, "{room}: {text}");
+            assert_eq!(text.contains('━'), room >= 100, "{room}: {text}");
             assert!(fit(&text, room).chars().count() <= room);
         }
         assert!(status("x", 1, 0, f64::NAN, f64::INFINITY, f64::NAN, 80).contains("step 1/0"));
