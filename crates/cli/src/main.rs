@@ -7,6 +7,7 @@
 #[macro_use]
 mod print;
 
+mod align;
 mod bench;
 mod bert;
 mod chat;
@@ -22,12 +23,14 @@ mod merge;
 mod model;
 mod newest;
 mod plan;
+mod preflight;
 mod process;
 mod progress;
 mod quantize;
 mod ranks;
 mod recipe;
 mod reply;
+mod rule;
 mod sane;
 mod signals;
 mod speedrun;
@@ -78,6 +81,8 @@ enum Command {
     Pretrain(learn::Pretrain),
     /// Teaches a model to hold a conversation, or a BERT to judge texts.
     Finetune(learn::Finetune),
+    /// Learns from feedback: from pairs of replies of which one is better (DPO), or from rewards by a rule (GRPO).
+    Align(align::Arguments),
     /// Adds adapters (`pupil finetune --lora`) to the model that they change.
     Merge(merge::Arguments),
     /// A chatbot by a recipe: the article's seq2seq LSTM as printed, and done right.
@@ -198,6 +203,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Plan(a) => plan::run(&a),
         Command::Pretrain(a) => learn::pretrain(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
+        Command::Align(a) => align::run(&a),
         Command::Merge(a) => merge::run(&a),
         Command::Recipe(a) => recipe::run(&a),
         Command::Lineage(a) => lineage::run(&a),

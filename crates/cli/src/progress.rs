@@ -12,13 +12,21 @@ pub(crate) struct Progress {
     name: &'static str,
     terminal: bool,
     shown: Option<Instant>,
+    /// What each step's number is.
+    measure: &'static str,
     loss: f64,
 }
 
 impl Progress {
     pub(crate) fn new(name: &'static str) -> Progress {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        Progress { name, terminal: std::io::stderr().is_terminal() && !dumb, shown: None, loss: f64::NAN }
+        let terminal = std::io::stderr().is_terminal() && !dumb;
+        Progress { name, terminal, shown: None, measure: "loss", loss: f64::NAN }
+    }
+
+    /// A display of a run whose steps tell of rewards.
+    pub(crate) fn rewarded(name: &'static str) -> Progress {
+        Progress { measure: "reward", ..Progress::new(name) }
     }
 
     pub(crate) fn event(&mut self, event: &Event<'_>) {
@@ -32,9 +40,10 @@ impl Progress {
                 self.shown = Some(Instant::now());
                 let left = seconds / here as f64 * (steps - step) as f64;
                 let text = format!(
-                    "  {} {:>3} %  step {step}/{steps}  loss {:.3}  {} left",
+                    "  {} {:>3} %  step {step}/{steps}  {} {:.3}  {} left",
                     self.name,
                     100 * step / steps,
+                    self.measure,
                     self.loss,
                     clock(left)
                 );

@@ -36,6 +36,6 @@ pub use documents::{Corpus, read};
 pub use labelled::Labelled;
 pub use loader::Shards;
 pub use record::{Chat, Turn};
-pub use rows::{Examples, Items, Packer, Position, Row, Rows};
+pub use rows::{Examples, Items, Packer, Position, Preferences, Row, Rows};
 pub use source::Error;
 pub use tagged::Tagged;
