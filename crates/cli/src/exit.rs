@@ -53,6 +53,9 @@ pub(crate) fn code(e: &anyhow::Error) -> u8 {
         if cause.is::<Usage>() {
             return 2;
         }
+        if cause.is::<pupil_train::inspect::Error>() {
+            return 3;
+        }
         match cause.downcast_ref::<Run>() {
             Some(Run::File(f)) => return of_file(f),
             Some(Run::Data(d)) => return of_data(d),

@@ -18,6 +18,7 @@ use pupil_train::{About, Care, Ending, Plan, examples, plan};
 use crate::exit::{Stopped, Usage};
 use crate::merge::LoraArguments;
 use crate::model::{Choice, end_ids, tokenizer_files};
+use crate::preflight::Checks;
 use crate::process;
 use crate::progress::clock;
 use crate::ranks;
@@ -115,7 +116,7 @@ impl Default for Saving {
 }
 
 impl Saving {
-    fn care(&self) -> anyhow::Result<Care> {
+    pub(crate) fn care(&self) -> anyhow::Result<Care> {
         if self.keep_last == 0 || self.keep_every == Some(0) {
             anyhow::bail!(Usage("--keep-last and --keep-every: at least 1".into()));
         }
@@ -132,9 +133,61 @@ pub(crate) struct Finetune {
     pub(crate) common: Common,
     #[command(flatten)]
     pub(crate) lora: LoraArguments,
+    #[command(flatten)]
+    pub(crate) checks: Checks,
+    /// Text that is gone on with beside the conversations, so that what was learned of it stays: a file or folder and its share of all tokens,
+    /// `TEXT=0.1`; `starter=0.1` takes the starter text.
+    #[arg(long)]
+    pub(crate) mix: Vec<Mix>,
     /// A model directory, one of adapters, or the directory of a run.
     #[arg(short, long)]
     pub(crate) model: PathBuf,
+}
+
+/// A text and its share of what is learned from.
+#[derive(Clone, Debug)]
+pub(crate) struct Mix {
+    path: PathBuf,
+    share: f64,
+}
+
+impl std::str::FromStr for Mix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mix, String> {
+        let (path, share) = text.rsplit_once('=').ok_or("expected TEXT=SHARE, as in book.txt=0.1")?;
+        let share: f64 = share.parse().map_err(|_| format!("`{share}` is no share"))?;
+        if !(share > 0.0 && share < 0.9) {
+            return Err(format!("a share of {share}: expected more than 0 and less than 0.9"));
+        }
+        Ok(Mix { path: path.into(), share })
+    }
+}
+
+/// Mixes texts into conversations.
+fn mix(a: &Finetune, train: &mut Items, tokenizer: &Tokenizer, context: usize) -> anyhow::Result<()> {
+    let together: f64 = a.mix.iter().map(|m| m.share).sum();
+    if together >= 0.9 {
+        anyhow::bail!(Usage(format!("--mix: shares of {together:.2} together leave too little of --data")));
+    }
+    let whole = train.tokens() as f64 / (1.0 - together);
+    for Mix { path, share } in &a.mix {
+        let documents: Vec<String> = if path.as_os_str() == "starter" {
+            starter::stories(a.common.seed, STORIES).collect()
+        } else {
+            documents::read(std::slice::from_ref(path))?.documents
+        };
+        let mut text = Items::default();
+        examples::add_documents(&mut text, tokenizer, documents.iter().map(String::as_str), context)?;
+        if text.is_empty() {
+            anyhow::bail!(Usage(format!("--mix {}: there is no text in it", path.display())));
+        }
+        let tokens = (whole * share) as usize;
+        train.mix(&text, tokens, a.common.seed);
+        let times = tokens as f64 / text.tokens() as f64;
+        eprintln!("  {tokens} tokens of {} are mixed in, {times:.1} times what is there", path.display());
+    }
+    Ok(())
 }
 
 /// Text, from files, from the starter text, or both.
@@ -291,7 +344,10 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let there = ranks::shared(planned(common.resume, &common.out)?)?;
     let lora = a.lora.prepare(&mut opened.gpt, &dir, there.as_ref().map(|p| &p.lora), common.seed)?;
     let corpus = corpus(common)?;
-    let [train, validation] = items(&corpus, &opened.tokenizer, opened.gpt.config.context, true)?;
+    let context = opened.gpt.config.context;
+    a.checks.run(&opened.tokenizer, &dir, &corpus.chats, context)?;
+    let [mut train, validation] = items(&corpus, &opened.tokenizer, context, true)?;
+    mix(a, &mut train, &opened.tokenizer, context)?;
     drop(corpus);
     let data = fingerprint(&train, &opened.tokenizer.to_json());
     let plan = match there {
@@ -415,7 +471,7 @@ pub(crate) fn go(
 }
 
 /// What a model card says beside the plan.
-fn about(common: &Common) -> About {
+pub(crate) fn about(common: &Common) -> About {
     let word = |a: std::ffi::OsString| {
         let a = a.to_string_lossy().into_owned();
         let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);

@@ -7,6 +7,7 @@
 #[macro_use]
 mod print;
 
+mod align;
 mod arguments;
 mod bench;
 mod bert;
@@ -27,6 +28,7 @@ mod newest;
 mod plan;
 mod planning;
 mod pretrain;
+mod preflight;
 mod process;
 mod progress;
 mod quantize;
@@ -35,6 +37,7 @@ mod recipe;
 mod reply;
 mod room;
 mod runs;
+mod rule;
 mod sane;
 mod signals;
 mod speedrun;
@@ -88,6 +91,8 @@ enum Command {
     Pretrain(Box<pretrain::Pretrain>),
     /// Teaches a model to hold a conversation, or a BERT to judge texts.
     Finetune(learn::Finetune),
+    /// Learns from feedback: from pairs of replies of which one is better (DPO), or from rewards by a rule (GRPO).
+    Align(align::Arguments),
     /// Adds adapters (`pupil finetune --lora`) to the model that they change.
     Merge(merge::Arguments),
     /// A chatbot by a recipe: the article's seq2seq LSTM as printed, and done right.
@@ -223,6 +228,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Plan(a) => plan::run(&a),
         Command::Pretrain(a) => pretrain::run(&a).map(drop),
         Command::Finetune(a) => learn::finetune(&a).map(drop),
+        Command::Align(a) => align::run(&a),
         Command::Merge(a) => merge::run(&a),
         Command::Recipe(a) => recipe::run(&a),
         Command::Lineage(a) => lineage::run(&a),

@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     name: &'static str,
     look: Look,
     shown: Option<Instant>,
+    /// What each step's number is.
+    measure: &'static str,
     loss: f64,
 }
 
@@ -67,7 +69,13 @@ impl Look {
 
 impl Progress {
     pub(crate) fn new(name: &'static str) -> Progress {
-        Progress { name, look: Look::of(std::io::stderr().is_terminal()), shown: None, loss: f64::NAN }
+        let look = Look::of(std::io::stderr().is_terminal());
+        Progress { name, look, shown: None, measure: "loss", loss: f64::NAN }
+    }
+
+    /// A display of a run whose steps tell of rewards.
+    pub(crate) fn rewarded(name: &'static str) -> Progress {
+        Progress { measure: "reward", ..Progress::new(name) }
     }
 
     pub(crate) fn event(&mut self, event: &Event<'_>) {
@@ -82,7 +90,8 @@ impl Progress {
                 // Tokens of this sitting: those of a step are about the same in all.
                 let speed = tokens as f64 / step.max(1) as f64 * here as f64 / seconds.max(1e-9);
                 let left = seconds / here as f64 * steps.saturating_sub(step) as f64;
-                let text = status(self.name, step, steps, self.loss, speed, left, self.look.room());
+                let measured = (self.measure, self.loss);
+                let text = status(self.name, step, steps, measured, speed, left, self.look.room());
                 self.show(&text, step == steps);
             }
             Event::Evaluated { step, ref result, .. } if result.bytes > 0 => {
@@ -163,10 +172,18 @@ pub(crate) fn told(event: &Event<'_>) -> Option<String> {
 }
 
 /// The line of a step, with a bar where there is room for one.
-fn status(name: &str, step: u64, steps: u64, loss: f64, speed: f64, left: f64, room: usize) -> String {
+fn status(
+    name: &str,
+    step: u64,
+    steps: u64,
+    (measure, value): (&str, f64),
+    speed: f64,
+    left: f64,
+    room: usize,
+) -> String {
     let share = step as f64 / steps.max(1) as f64;
     let rest = format!(
-        "{:>3} %  step {step}/{steps}  loss {loss:.3}  {} tokens/s  {} left",
+        "{:>3} %  step {step}/{steps}  {measure} {value:.3}  {} tokens/s  {} left",
         (100.0 * share) as u64,
         number(speed as u64),
         clock(left)
@@ -204,10 +221,10 @@ mod tests {
     #[test]
     fn a_line_fits_at_any_width_and_has_a_bar_where_there_is_room() {
         for room in [0, 1, 20, 60, 80, 100, 10_000, usize::MAX] {
-            let text = status("pretraining", 370, 1000, 3.2, 45_000.0, 65.0, room);
+            let text = status("pretraining", 370, 1000, ("loss", 3.2), 45_000.0, 65.0, room);
             assert_eq!(text.contains('━'), room >= 100, "{room}: {text}");
             assert!(fit(&text, room).chars().count() <= room);
         }
-        assert!(status("x", 1, 0, f64::NAN, f64::INFINITY, f64::NAN, 80).contains("step 1/0"));
+        assert!(status("x", 1, 0, ("loss", f64::NAN), f64::INFINITY, f64::NAN, 80).contains("step 1/0"));
     }
 }

@@ -8,6 +8,7 @@ use pupil_tensor::kernels::{level, pool};
 
 use crate::learn::{self, Common, Finetune};
 use crate::model::Choice;
+use crate::preflight::Checks;
 use crate::pretrain::{self, Pretrain};
 use crate::process;
 use crate::talk::Talk;
@@ -74,6 +75,8 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         learn::finetune(&Finetune {
             common: common(&chat, 0.4),
             lora: Default::default(),
+            checks: Checks { allow_truncation: true, ..Checks::default() },
+            mix: Vec::new(),
             model: base.clone(),
         })?;
     }

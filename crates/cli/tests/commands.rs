@@ -174,6 +174,25 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     let goes_on = "finetune -m lora --data chats.jsonl --out more --steps 5 --batch-tokens 128 --lora";
     check(d, &format!("{goes_on} --rank 8"), 2, &["rank 4", "--rank"]);
     check(d, goes_on, 0, &["LoRA of rank 4"]);
+    check(
+        d,
+        "finetune -m run --data chats.jsonl --out y --steps 2 --eval chats.jsonl",
+        3,
+        &["1 questions", "hi"],
+    );
+    let long = line.replace("hello there", &"hello ".repeat(80));
+    std::fs::write(d.join("long.jsonl"), format!("{line}\n{long}\n")).unwrap();
+    check(
+        d,
+        "finetune -m run --data long.jsonl --out y --steps 2",
+        3,
+        &["conversation 2", "--allow-truncation", "⟦"],
+    );
+    let mixed =
+        "finetune -m run --data long.jsonl --out y --steps 2 --allow-truncation --show 0 --mix text.txt=0.2";
+    check(d, mixed, 0, &["are mixed in"]);
+    std::fs::write(d.join("mute.jsonl"), line.replace("assistant", "system")).unwrap();
+    check(d, "finetune -m run --data mute.jsonl --out z --steps 2", 3, &[]);
     check(d, "merge lora --out merged", 0, &["are one model in merged"]);
     check(d, "merge lora --out merged", 2, &["merged exists"]);
     check(d, "merge merged --out other", 2, &["nothing to merge"]);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::parse;
 use crate::pieces::Reading;
-use crate::record::{Chat, Record};
+use crate::record::{Chat, Preference, Record};
 use crate::source::{self, Error};
 use crate::stream::stream;
 
@@ -16,6 +16,8 @@ pub struct Corpus {
     pub documents: Vec<String>,
     /// Conversations; of a preference the better reply.
     pub chats: Vec<Chat>,
+    /// The preferences with both of their replies.
+    pub preferences: Vec<Preference>,
     /// Files read.
     pub files: usize,
     /// Records that could not be used: file, line and reason, the first [`SHOWN`] of them.
@@ -52,9 +54,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Corpus, Error> {
                 Ok(Record::Document(text)) => corpus.documents.push(text.replace("\r\n", "\n")),
                 Ok(Record::Chat(chat)) => corpus.chats.push(chat),
                 Ok(Record::Preference(p)) => {
-                    let mut messages = p.prompt;
-                    messages.push(crate::record::Turn::new("assistant", p.chosen));
+                    let mut messages = p.prompt.clone();
+                    messages.push(crate::record::Turn::new("assistant", p.chosen.as_str()));
                     corpus.chats.push(Chat::new(messages));
+                    corpus.preferences.push(p);
                 }
                 Err(why) => {
                     corpus.skipped_count += 1;

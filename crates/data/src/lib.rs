@@ -37,7 +37,7 @@ pub use documents::{Corpus, read};
 pub use labelled::Labelled;
 pub use loader::Shards;
 pub use record::{Chat, Turn};
-pub use rows::{Examples, Items, Packer, Position, Row, Rows};
+pub use rows::{Examples, Items, Packer, Position, Preferences, Row, Rows};
 pub use source::Error;
 pub use split::{Side, Split};
 pub use tagged::Tagged;

@@ -41,6 +41,9 @@ pub trait Rows {
     fn next(&mut self, row: &mut Row) -> Result<(), Error>;
 }
 
+/// Rows that are filled at a time.
+const OPEN: usize = 32;
+
 /// Where a row stands among those of a seed and a budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -132,6 +135,25 @@ impl Items {
         self.length(item) + self.source_ranges.get(item).map_or(0, Range::len)
     }
 
+    /// Adds sequences of others, in an order that `seed` decides and again from the first if there are too few, until they have `tokens`
+    /// predictions: text among conversations.
+    pub fn mix(&mut self, other: &Items, tokens: usize, seed: u64) {
+        let mut order: Vec<usize> = (0..other.len()).collect();
+        let mut random = Random::new(seed, u64::MAX);
+        for i in (1..order.len()).rev() {
+            order.swap(i, random.below(i + 1));
+        }
+        let (mut added, is_empty) = (0, other.tokens() == 0);
+        for &item in order.iter().cycle() {
+            if is_empty || added >= tokens {
+                return;
+            }
+            let range = other.ranges[item].clone();
+            self.push(&other.ids[range.clone()], |k| other.learned[range.start + k]);
+            added += other.length(item);
+        }
+    }
+
     fn push(&mut self, ids: &[u32], learned: impl Fn(usize) -> bool) {
         let begin = self.ids.len();
         self.ids.extend_from_slice(ids);
@@ -205,6 +227,22 @@ pub struct Row {
     pub source_ids: Vec<u32>,
     /// As many as `spans`, or none.
     pub source_spans: Vec<Range<usize>>,
+    /// Of rows of pairs of replies: what a reference model gives each span's reply, and how they are learned from.
+    pub preferences: Option<Preferences>,
+}
+
+/// How pairs of replies are learned from, of which the first is the better one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Preferences {
+    /// How far the model may leave the reference: the smaller, the further.
+    pub beta: f32,
+    /// Share of the pairs that are taken to be judged wrongly.
+    pub smoothing: f32,
+    /// Whether a reply's mean log-probability counts instead of the sum.
+    pub normalised: bool,
+    /// Of each span: the reference's log-probability of its reply.
+    #[serde(skip)]
+    pub reference: Vec<f32>,
 }
 
 impl Row {
@@ -217,6 +255,7 @@ impl Row {
         self.kinds.clear();
         self.source_ids.clear();
         self.source_spans.clear();
+        self.preferences = None;
     }
 
     /// Adds a sequence of which everything is learned.
@@ -311,15 +350,32 @@ impl<'a> Packer<'a> {
             self.order.swap(i, random.below(i + 1));
         }
         self.rows.clear();
-        let mut filled = self.budget + 1;
-        for (i, &item) in self.order.iter().enumerate() {
+        // Each sequence goes into the fullest open row that has room for it; among so many open ones nearly every row ends nearly full.
+        let mut open: Vec<(usize, Vec<u32>)> = Vec::new();
+        let (mut dealt, mut rows) = (Vec::with_capacity(n), Vec::new());
+        let mut close = |row: Vec<u32>| {
+            rows.push(dealt.len());
+            dealt.extend(row);
+        };
+        for &item in &self.order {
             let tokens = self.items.cost(item as usize);
-            if filled + tokens > self.budget {
-                self.rows.push(i);
-                filled = 0;
+            let fits = open.iter().enumerate().filter(|(_, r)| r.0 + tokens <= self.budget);
+            match fits.max_by_key(|(i, r)| (r.0, usize::MAX - i)).map(|(i, _)| i) {
+                Some(i) => {
+                    open[i].0 += tokens;
+                    open[i].1.push(item);
+                }
+                None => {
+                    if open.len() == OPEN {
+                        let fullest = (0..OPEN).max_by_key(|&i| (open[i].0, usize::MAX - i)).unwrap_or(0);
+                        close(open.remove(fullest).1);
+                    }
+                    open.push((tokens, vec![item]));
+                }
             }
-            filled += tokens;
         }
+        open.into_iter().for_each(|r| close(r.1));
+        (self.order, self.rows) = (dealt, rows);
     }
 
     fn restart(&mut self) {
@@ -459,6 +515,37 @@ mod tests {
             assert_eq!(x.ids, y.ids);
         }
         assert!(straight.seek(Position { row: 999, ..Position::default() }).is_err());
+    }
+
+    #[test]
+    fn rows_are_nearly_full() {
+        // Lengths as conversations have them: many short ones, few as long as the context.
+        let mut items = Items::default();
+        let mut random = Random::new(5, 0);
+        for _ in 0..6000 {
+            let n = 10 + random.below(60) * (1 + random.below(6));
+            items.push_document(&vec![7; n], 512);
+        }
+        for budget in [512, 1024, 4096] {
+            let p = Packer::new(&items, budget, 3);
+            let room = p.rows_per_epoch() * budget;
+            let waste = 1.0 - items.tokens() as f64 / room as f64;
+            assert!(waste < 0.03, "{budget}: {waste:.4} of {} rows", p.rows_per_epoch());
+        }
+    }
+
+    #[test]
+    fn text_is_mixed_in_by_tokens() {
+        let (mut chats, mut text) = (Items::default(), Items::default());
+        (0..30).for_each(|_| chats.push_chat(&[1, 2, 3, 4], &[false, false, true, true], 8));
+        (0..5).for_each(|i| text.push_document(&[10 + i, 20, 30], 8));
+        let before = chats.tokens();
+        chats.mix(&text, 21, 1);
+        assert_eq!(chats.tokens(), before + 22);
+        let all: Vec<&[u32]> = chats.sequences().skip(30).collect();
+        assert!(all.len() == 11 && all[0] == all[5] && all[..5].iter().all(|s| s[0] >= 10));
+        chats.mix(&Items::default(), 100, 1);
+        assert_eq!(chats.tokens(), before + 22);
     }
 
     #[test]

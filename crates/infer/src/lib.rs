@@ -11,6 +11,7 @@ pub mod reader;
 mod sample;
 mod speech;
 mod stop;
+pub mod together;
 
 pub use beam::{Beam, Reply};
 pub use conversation::{Conversation, Ended, Event, Form, Outcome, Trouble};

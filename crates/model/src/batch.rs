@@ -6,6 +6,8 @@ use std::rc::Rc;
 pub use pupil_tensor::kernels::attention::Span;
 use pupil_tensor::{DType, Indices, Tensor};
 
+use crate::aim::Aim;
+
 /// A row of `T` tokens holding `S` sequences side by side, never padded; no token sees another sequence.
 pub struct Batch {
     /// Token ids, `T`.
@@ -22,6 +24,8 @@ pub struct Batch {
     pub kinds: Indices,
     /// What an encoder reads; empty for models without one.
     pub source: Source,
+    /// How its replies were judged, if it is not simply to be repeated.
+    pub aim: Option<Aim>,
     scratch: Vec<u32>,
 }
 
@@ -49,6 +53,7 @@ impl Default for Batch {
             spans: Rc::default(),
             kinds: Indices::new(&[]),
             source: Source::default(),
+            aim: None,
             scratch: Vec::new(),
         }
     }
@@ -106,6 +111,7 @@ impl Batch {
         }
         self.ids = Indices::new(ids);
         self.kinds = Indices::new(&[]);
+        self.aim = None;
         self.positions = Indices::new(&self.scratch);
         self.targets = Indices::new(targets);
         self.weights = Tensor::from_f32(weights, t, 1, DType::F32);
@@ -149,6 +155,19 @@ impl Batch {
     pub fn ends(&self, x: &Tensor) -> Tensor {
         let ends: Vec<usize> = self.spans.iter().map(|s| s.queries.end - 1).collect();
         x.select_rows(&ends)
+    }
+
+    /// What the mean of its losses is taken over: learned targets, or what its aim counts.
+    pub fn count(&self) -> f64 {
+        match &self.aim {
+            None => self.weights.f32s().iter().map(|&w| f64::from(w)).sum(),
+            Some(aim) => aim.count(),
+        }
+    }
+
+    /// The places of the learned targets.
+    pub fn learned(&self) -> Vec<usize> {
+        (0..self.tokens()).filter(|&t| self.weights.f32s()[t] != 0.0).collect()
     }
 
     /// Number of tokens.

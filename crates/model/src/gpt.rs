@@ -13,10 +13,11 @@ use pupil_tensor::kernels::attention::{Options, Shape};
 use pupil_tensor::kernels::random::{self, Key};
 use pupil_tensor::kernels::rope::{Pairing, RopeScaling, RopeTable};
 use pupil_tensor::{
-    Activation, CrossEntropy, DType, Graph, Loss, Norm, ParameterId, Parameters, Role, Tensor,
+    Activation, CrossEntropy, DType, Graph, Indices, Loss, Norm, ParameterId, Parameters, Role, Tensor,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::aim::Aim;
 use crate::batch::Batch;
 use crate::cache::KvCache;
 use crate::lora::{Adapted, Adapter, Place};
@@ -327,6 +328,38 @@ impl Gpt {
         }
     }
 
+    /// The log-probability of each learned target, in order.
+    pub fn log_probabilities(&self, g: &mut Graph<'_>, batch: &Batch) -> Vec<f32> {
+        let hidden = self.forward(g, batch, None);
+        let learned = batch.learned();
+        let targets: Vec<u32> = learned.iter().map(|&t| batch.targets[t]).collect();
+        let hidden = hidden.select_rows(&learned);
+        g.log_probabilities(&hidden, self.head, &Indices::new(&targets), self.config.logit_softcap).to_vec()
+    }
+
+    /// The loss of judged replies: their log-probabilities first, then, with a tape, a cross-entropy that pulls each of them along the loss's
+    /// derivative.
+    fn aimed_loss(&self, g: &mut Graph<'_>, batch: &Batch, aim: &Aim, scale: f32) -> Loss {
+        let softcap = self.config.logit_softcap;
+        let hidden = self.forward(g, batch, None);
+        let learned = batch.learned();
+        let targets: Vec<u32> = learned.iter().map(|&t| batch.targets[t]).collect();
+        let targets = Indices::new(&targets);
+        let hidden = g.rows(&hidden, &learned);
+        let logs = g.log_probabilities(&hidden, self.head, &targets, softcap);
+        let place = |t: usize| learned.partition_point(|&l| l < t);
+        let replies: Vec<_> =
+            batch.spans.iter().map(|s| place(s.queries.start)..place(s.queries.end)).collect();
+        let (loss, mut weights) = aim.judge(logs.f32s(), &replies);
+        if g.is_training() {
+            weights.iter_mut().for_each(|w| *w = -*w);
+            let weights = Tensor::from_f32(&weights, learned.len(), 1, DType::F32);
+            let options = CrossEntropy { scale, softcap, smoothing: 0.0, bias: None };
+            g.cross_entropy(&hidden, self.head, &targets, &weights, options);
+        }
+        loss
+    }
+
     /// An empty cache for this model.
     pub fn cache(&self, sequences: usize, capacity: usize, dtype: DType) -> KvCache {
         let c = &self.config;
@@ -487,6 +520,9 @@ impl Model for Gpt {
     }
 
     fn loss(&self, g: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss {
+        if let Some(aim) = &batch.aim {
+            return self.aimed_loss(g, batch, aim, scale);
+        }
         let hidden = self.forward(g, batch, None);
         let softcap = self.config.logit_softcap;
         g.cross_entropy(

@@ -7,6 +7,7 @@
 //! `V` vocabulary, `S` spans, `L` layers.
 #![forbid(unsafe_code)]
 
+pub mod aim;
 pub mod batch;
 pub mod bert;
 mod cache;
@@ -25,6 +26,7 @@ pub mod rnnsearch;
 pub mod seq2seq;
 pub mod transformer;
 
+pub use aim::Aim;
 pub use batch::{Batch, Source, Span};
 pub use bert::Bert;
 pub use cache::KvCache;
@@ -51,7 +53,7 @@ pub trait Model {
     /// Its parameters, to change.
     fn parameters_mut(&mut self) -> &mut Parameters;
 
-    /// The weighted sum of the losses of a batch's targets. With a tape, the gradient of `scale` times that sum is recorded.
+    /// The weighted sum of the losses of a batch's targets, or what its aim makes of them ([`Aim`], GPTs only). With a tape, the gradient of `scale` times that sum is recorded.
     fn loss(&self, graph: &mut Graph<'_>, batch: &Batch, scale: f32) -> Loss;
 
     /// Scores of the token after each sequence's last one, `[S, V]`, f32; `None` of architectures that do not go on with a text.

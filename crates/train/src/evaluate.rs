@@ -1,7 +1,7 @@
 //! The loss on text that was not learned from.
 
 use pupil_data::{Error, Examples, Row};
-use pupil_model::{Batch, Model};
+use pupil_model::{Aim, Batch, Model};
 use pupil_tensor::{DType, Graph, Loss};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,9 @@ pub fn evaluate_part(
             losses.push(model.loss(&mut graph, &batch, 1.0));
         }
         count += 1;
+        if row.preferences.is_some() {
+            continue;
+        }
         let learned = row.targets.iter().zip(&row.weights).filter(|(_, w)| **w > 0.0);
         let bytes = |id: u32| id_bytes.get(id as usize).copied().unwrap_or(0);
         result.bytes += learned.map(|(&id, _)| u64::from(bytes(id))).sum::<u64>();
@@ -109,4 +112,10 @@ pub fn fill(batch: &mut Batch, row: &Row) {
     if !row.source_spans.is_empty() {
         batch.set_source(&row.source_ids, &row.source_spans);
     }
+    batch.aim = row.preferences.clone().map(|p| Aim::Preferences {
+        beta: p.beta,
+        smoothing: p.smoothing,
+        normalised: p.normalised,
+        reference: p.reference,
+    });
 }

@@ -21,8 +21,15 @@ use crate::step::Diverged;
 /// The form of `run.json` that this version writes and reads.
 const FORMAT: u64 = 1;
 /// What may lie in a directory before a run begins there: raw text that was prepared in it, the vocabulary of a run that was killed before it
-/// began. What begins with a dot is nobody's.
-const PREPARED: [&str; 4] = ["data", "settings.toml", "tokenizer.json", "keras_tokenizer.json"];
+/// began, what a reference model said of pairs. What begins with a dot is nobody's.
+const PREPARED: [&str; 6] = [
+    "data",
+    "settings.toml",
+    "tokenizer.json",
+    "keras_tokenizer.json",
+    "reference.json",
+    "reference-held-out.json",
+];
 
 /// A run's directory, held by this process.
 pub(crate) struct Folder<'a> {

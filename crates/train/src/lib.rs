@@ -3,6 +3,7 @@
 //! Only [`step::Step`] changes a weight. This room prints nothing: a loop tells whoever runs it what happens.
 #![forbid(unsafe_code)]
 
+pub mod align;
 pub mod bert;
 mod card;
 pub mod collective;
@@ -12,11 +13,13 @@ pub mod evaluate;
 pub mod examples;
 mod folder;
 pub mod guard;
+pub mod inspect;
 pub mod memory;
 pub mod optim;
 pub mod pace;
 pub mod plan;
 pub mod preflight;
+pub mod reward;
 pub mod run;
 pub mod schedule;
 mod standing;

@@ -204,11 +204,11 @@ pub enum Error {
 }
 
 /// What a save needs: everything that moves.
-struct Moving<'a> {
-    model: &'a Network,
-    step: &'a Step,
-    position: Position,
-    standing: &'a Standing,
+pub(crate) struct Moving<'a> {
+    pub(crate) model: &'a Network,
+    pub(crate) step: &'a Step,
+    pub(crate) position: Position,
+    pub(crate) standing: &'a Standing,
 }
 
 pub(crate) type Observe<'a> = &'a mut dyn FnMut(Event<'_>) -> bool;
@@ -390,7 +390,7 @@ impl Run<'_> {
     }
 
     /// Writes the finished model: the last one, or with `keep_best` that of the best evaluation.
-    fn finish(
+    pub(crate) fn finish(
         &self,
         store: &Store<'_>,
         folder: &mut Folder<'_>,
@@ -425,7 +425,11 @@ impl Run<'_> {
     }
 
     /// The newest checkpoint that is whole; newer ones are set aside. If none is whole, nothing is touched.
-    fn sound(&self, store: &Store<'_>, observe: Observe<'_>) -> Result<Option<(PathBuf, Value)>, Error> {
+    pub(crate) fn sound(
+        &self,
+        store: &Store<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Option<(PathBuf, Value)>, Error> {
         let Found { newest, mut damaged } = store.newest()?;
         if newest.is_none() && !damaged.is_empty() {
             let newest = Box::new(damaged.swap_remove(0).1);
@@ -439,7 +443,7 @@ impl Run<'_> {
     }
 
     /// Says, or refuses, that what goes on is not what made the checkpoint.
-    fn same_bits(&self, path: &Path, state: &State, observe: Observe<'_>) -> Result<(), Error> {
+    pub(crate) fn same_bits(&self, path: &Path, state: &State, observe: Observe<'_>) -> Result<(), Error> {
         let here = Bits::here();
         if state.bits == here {
             return Ok(());
@@ -486,7 +490,7 @@ impl Run<'_> {
     }
 
     /// Bytes that a checkpoint takes, about.
-    fn checkpoint_bytes(&self, model: &Network, step: &Step) -> u64 {
+    pub(crate) fn checkpoint_bytes(&self, model: &Network, step: &Step) -> u64 {
         let moments = step.optimiser().state(model.parameters());
         let numbers: usize = moments.map(|(_, [a, b])| a.len() + b.len()).sum();
         let weights: usize = match self.plan.lora {
@@ -513,7 +517,7 @@ impl Run<'_> {
         self.extra.iter().cloned().chain(own).collect()
     }
 
-    fn save(
+    pub(crate) fn save(
         &self,
         store: &Store<'_>,
         folder: &mut Folder<'_>,
@@ -574,7 +578,7 @@ fn is_storage(e: &FileError) -> bool {
 }
 
 /// A refusal of the disk, with the checkpoint from which the run goes on.
-fn unsaved(e: Error, last: Option<u64>) -> Error {
+pub(crate) fn unsaved(e: Error, last: Option<u64>) -> Error {
     match e {
         Error::File(cause) if is_storage(&cause) => Error::Unsaved { cause, last },
         e => e,

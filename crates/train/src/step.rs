@@ -90,7 +90,7 @@ impl Step {
         factor: f32,
     ) -> Result<Outcome, Diverged> {
         let step = self.optimiser.steps();
-        let learned: f64 = batches.iter().flat_map(|b| b.weights.f32s()).map(|&w| f64::from(w)).sum();
+        let learned: f64 = batches.iter().map(Batch::count).sum();
         if learned == 0.0 {
             return Err(Diverged { step, what: "no token of the batch is to be learned".to_owned() });
         }

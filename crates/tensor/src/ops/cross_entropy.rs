@@ -60,6 +60,60 @@ impl std::ops::AddAssign for Loss {
 }
 
 impl Graph<'_> {
+    /// `log softmax(x_t · wᵀ)[target_t]`, `[T, 1]`: what a model says of targets. No gradient goes through it.
+    ///
+    /// # Panics
+    /// If the shapes do not fit or a target is not in the vocabulary.
+    pub fn log_probabilities(
+        &mut self,
+        x: &Tensor,
+        weight: ParameterId,
+        targets: &Indices,
+        softcap: Option<f32>,
+    ) -> Tensor {
+        let [vocab, width] = self.shape(weight);
+        let t = x.rows();
+        assert!(
+            x.cols() == width && targets.len() == t,
+            "log_probabilities: x is {:?}, {} targets",
+            x.shape(),
+            targets.len()
+        );
+        assert!(targets.iter().all(|&i| (i as usize) < vocab), "log_probabilities: a target beyond {vocab}");
+        let rows = (CHUNK_LOGITS / vocab).clamp(64, t.max(64));
+        let [mut losses, mut right, mut ones] = [(); 3].map(|()| Tensor::new(t, 1, DType::F32));
+        ones.f32s_mut().fill(1.0);
+        for begin in (0..t).step_by(rows) {
+            let end = (begin + rows).min(t);
+            let xs = Mat::new(elements(x, begin * width, end * width), end - begin, width, width);
+            let mut logits = self.chunk(xs, weight, None);
+            if let Some(cap) = softcap {
+                softcap::forward(logits.f32s_mut(), cap);
+            }
+            cross_entropy::loss_and_gradient(
+                logits.f32s_mut(),
+                vocab,
+                &targets[begin..end],
+                &ones.f32s()[begin..end],
+                0.0,
+                0.0,
+                &mut losses.f32s_mut()[begin..end],
+                &mut right.f32s_mut()[begin..end],
+            );
+        }
+        losses.f32s_mut().iter_mut().for_each(|l| *l = -*l);
+        losses
+    }
+
+    /// The logits of some rows, f32.
+    fn chunk(&self, xs: Mat<'_>, weight: ParameterId, bias: Option<ParameterId>) -> Tensor {
+        let mut logits = Tensor::new(xs.rows, self.shape(weight)[0], DType::F32);
+        let forward = self.parameters.forward_panels(weight, self.dtype, self.keep);
+        let bias = bias.map(|b| self.parameters.get(b).data());
+        matmul::matmul(xs, &forward, logits.view_mut(), &Epilogue { bias, ..Epilogue::default() });
+        logits
+    }
+
     /// The loss of `x [T, D]` with the output layer `weight [V, D]`.
     ///
     /// # Panics
@@ -92,10 +146,7 @@ impl Graph<'_> {
             let part = |m: &Tensor| -> (usize, usize) { (begin * m.cols(), (begin + n) * m.cols()) };
             let (from, to) = part(x);
             let xs = Mat::new(elements(x, from, to), n, width, width);
-            let mut logits = Tensor::new(n, vocab, DType::F32);
-            let forward = self.parameters.forward_panels(weight, self.dtype, self.keep);
-            let bias = options.bias.map(|b| self.parameters.get(b).data());
-            matmul::matmul(xs, &forward, logits.view_mut(), &Epilogue { bias, ..Epilogue::default() });
+            let mut logits = self.chunk(xs, weight, options.bias);
             let capped = options.softcap.map(|cap| {
                 softcap::forward(logits.f32s_mut(), cap);
                 (cap, self.is_training().then(|| logits.clone()))

@@ -1,0 +1,120 @@
+//! Rules that say whether a reply is right.
+
+use fancy_regex::Regex;
+
+/// A rule.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// The reply is the answer; letter case and blanks at the ends do not count.
+    Exact,
+    /// The last number of the reply is the last one of the answer; numbers may be words up to twenty.
+    Number,
+    /// The answer is a regular expression that the reply matches.
+    Regex,
+}
+
+impl Rule {
+    /// Says why an answer cannot be compared with.
+    pub(crate) fn check(self, answer: &str) -> Result<(), String> {
+        match self {
+            Rule::Exact if answer.trim().is_empty() => Err("is empty".into()),
+            Rule::Number if numbers(answer).is_empty() => Err("has no number".into()),
+            Rule::Regex => Regex::new(answer).map(drop).map_err(|e| format!("is no regular expression: {e}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a reply is right.
+    pub(crate) fn holds(self, reply: &str, answer: &str) -> bool {
+        match self {
+            Rule::Exact => reply.trim().to_lowercase() == answer.trim().to_lowercase(),
+            Rule::Number => {
+                let [reply, answer] = [reply, answer].map(numbers);
+                reply.last().is_some_and(|r| answer.last() == Some(r))
+            }
+            // One that goes back without end is one that does not match.
+            Rule::Regex => Regex::new(answer).and_then(|r| r.is_match(reply)).unwrap_or(false),
+        }
+    }
+}
+
+const WORDS: [&str; 21] = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+];
+
+/// The numbers of a text in order: `-1,234.50` is −1234.5, `seven` is 7.
+pub(crate) fn numbers(text: &str) -> Vec<f64> {
+    let mut found = Vec::new();
+    let chars: Vec<char> = text.chars().collect();
+    let mut i = 0;
+    while i < chars.len() {
+        let begin = i;
+        if chars[i].is_ascii_digit() {
+            let digit = |k: usize| chars.get(k).is_some_and(char::is_ascii_digit);
+            while digit(i) || (chars.get(i).is_some_and(|c| matches!(c, '.' | ',')) && digit(i + 1)) {
+                i += 1;
+            }
+            let digits: String = chars[begin..i].iter().filter(|c| **c != ',').collect();
+            let is_negative =
+                begin > 0 && chars[begin - 1] == '-' && (begin < 2 || chars[begin - 2].is_whitespace());
+            found.extend(digits.parse::<f64>().map(|n| if is_negative { -n } else { n }));
+        } else if chars[i].is_alphabetic() {
+            while i < chars.len() && chars[i].is_alphanumeric() {
+                i += 1;
+            }
+            let word: String = chars[begin..i].iter().flat_map(|c| c.to_lowercase()).collect();
+            found.extend(WORDS.iter().position(|w| *w == word).map(|n| n as f64));
+        } else {
+            i += 1;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_words_and_digits() {
+        assert_eq!(numbers("Seven plus 3 is ten."), [7.0, 3.0, 10.0]);
+        assert_eq!(numbers("-1,234.50, 5-3 and x2 #### 18"), [-1234.5, 5.0, 3.0, 18.0]);
+        assert!(numbers("none of them, tone, 三").is_empty());
+        assert_eq!(numbers("1.2.3"), [] as [f64; 0]);
+    }
+
+    #[test]
+    fn replies_are_right_by_their_rule() {
+        assert!(Rule::Exact.holds(" Paris.\n", "paris.") && !Rule::Exact.holds("Paris", "paris."));
+        assert!(
+            Rule::Number.holds("3 and 4 make seven.", "The sum is 7.") && !Rule::Number.holds("many", "7")
+        );
+        assert!(Rule::Regex.holds("It is 42.", r"\b42\b") && !Rule::Regex.holds("It is 421.", r"\b42\b"));
+        assert!(
+            Rule::Regex.check("(").is_err()
+                && Rule::Number.check("many").is_err()
+                && Rule::Exact.check(" ").is_err()
+        );
+        assert!(Rule::Regex.check("a+").is_ok() && Rule::Number.check("7").is_ok());
+    }
+}
