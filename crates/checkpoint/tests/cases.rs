@@ -258,7 +258,8 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn c05_damage_of_any_file_is_named_and_the_one_before_is_used() {
     let all = ["config.json", "model.safetensors", "state.json", "manifest.json"];
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
         ("cut", |p| std::fs::write(p, &std::fs::read(p).unwrap()[..9]).unwrap()),
         ("empty", |p| std::fs::write(p, b"").unwrap()),
         ("missing", |p| std::fs::remove_file(p).unwrap()),
