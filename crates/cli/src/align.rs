@@ -190,7 +190,7 @@ fn preferences(
     if train.is_empty() {
         anyhow::bail!(Usage("there is no pair to learn from".into()));
     }
-    let row_tokens = common.batch_tokens.max(train.longest()).max(held_out.longest());
+    let row_tokens = common.batch_tokens.unwrap_or(learn::BATCH).max(train.longest()).max(held_out.longest());
     let mut hash = blake3::Hasher::new();
     for pairs in [&train, &held_out] {
         pairs.each_id(|id| {
@@ -234,7 +234,8 @@ fn questions(a: &Arguments, rule: Rule, opened: &Opened, dir: &Path) -> anyhow::
     if common.data.is_empty() || common.starter {
         // Sums: both sides of an exchange have numbers, the question two.
         let exchange = |pair: &[Turn]| (vec![pair[0].clone()], pair[1].content.clone());
-        let chats = starter::chats(common.seed, learn::CHATS);
+        let curriculum = starter::Curriculum::standard().map_err(anyhow::Error::msg)?;
+        let chats = curriculum.chats(common.seed, learn::CHATS);
         let all = chats.flat_map(|c| c.messages.chunks_exact(2).map(exchange).collect::<Vec<_>>());
         asked.extend(
             all.filter(|(q, answer)| numbers(&q[0].content).len() == 2 && !numbers(answer).is_empty()),
@@ -310,7 +311,7 @@ fn rewards(
     hash.update(format!("{settings:?} {rule:?} {}", a.max_new).as_bytes());
     let data = hash.finalize().to_hex().to_string();
     let context = opened.gpt.config.context;
-    let row_tokens = common.batch_tokens.max(context);
+    let row_tokens = common.batch_tokens.unwrap_or(learn::BATCH).max(context);
     let plan = plan(a, "grpo", &opened, lora, there, [2e-4, 1e-3], row_tokens, data)?;
     let Opened { gpt, tokenizer, dtype, .. } = opened;
     // What is kept a distance from is the model as it is now; with adapters, the model with them.

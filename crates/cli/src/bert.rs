@@ -292,7 +292,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
             let texts: Vec<_> = corpus.texts().collect();
             let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             let settings = wordpiece::Settings::default();
-            let vocab = a.vocab.unwrap_or(4096);
+            let vocab = a.vocab.unwrap_or(learn::BATCH);
             let training =
                 wordpiece::Training { settings, size: vocab, alphabet: vocab / 2, threads: pool::threads() };
             let t = training.run(&texts).map_err(Usage)?;
@@ -396,7 +396,7 @@ pub(crate) fn finetune(a: &Finetune, dir: &Path, bert: &Bert) -> anyhow::Result<
     let plan = match ranks::shared(learn::planned(common.resume, &common.out)?)? {
         Some(p) => learn::checked(p, data)?,
         None => {
-            let row = common.batch_tokens.unwrap_or(4096).max(config.context);
+            let row = common.batch_tokens.unwrap_or(learn::BATCH).max(config.context);
             let rows = Packer::new(&train, row, common.seed).rows_per_epoch() as u64;
             let steps = (rows * EPOCHS).max(school::FEWEST);
             let settings = school::task_settings(config.width, common.lr);

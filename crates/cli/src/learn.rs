@@ -26,6 +26,8 @@ use crate::sane;
 use crate::signals::Stop;
 use crate::watch::{Showing, Watch};
 
+/// Tokens of an update where nobody says otherwise.
+pub(crate) const BATCH: usize = 4096;
 /// Thousandths of the documents that are held out.
 pub(crate) const VALIDATION: u64 = 20;
 /// Stories and chats of the starter text.
@@ -173,7 +175,8 @@ fn mix(a: &Finetune, train: &mut Items, tokenizer: &Tokenizer, context: usize) -
     let whole = train.tokens() as f64 / (1.0 - together);
     for Mix { path, share } in &a.mix {
         let documents: Vec<String> = if path.as_os_str() == "starter" {
-            starter::stories(a.common.seed, STORIES).collect()
+            let curriculum = starter::Curriculum::standard().map_err(anyhow::Error::msg)?;
+            curriculum.stories(a.common.seed, STORIES).collect()
         } else {
             documents::read(std::slice::from_ref(path))?.documents
         };
@@ -264,7 +267,7 @@ pub(crate) fn settle(
 ) -> anyhow::Result<Plan> {
     sane::common(common)?;
     let dtype = process::dtype(&common.dtype)?;
-    let (rows, row_tokens) = ranks::rows(common.batch_tokens.unwrap_or(4096), model.context(), common.rows)?;
+    let (rows, row_tokens) = ranks::rows(common.batch_tokens.unwrap_or(BATCH), model.context(), common.rows)?;
     let steps = match (common.steps, common.minutes) {
         (Some(s), _) => s,
         (None, Some(minutes)) => {
