@@ -138,8 +138,8 @@ impl Dashboard {
         self.finish();
         let view = lock(&self.view);
         let mut lines: Vec<String> = view.lines().map(|l| format!("  {l}")).collect();
-        if let Some((prompt, text)) = view.last_sample() {
-            lines.push(format!("  step {}: {prompt}{text}", view.step).replace('\n', "⏎"));
+        if let Some((step, prompt, text)) = view.last_sample() {
+            lines.push(format!("  step {step}: {prompt}{text}").replace('\n', "⏎"));
         }
         lines.push(format!("  {} steps, {}", view.step, clock(view.elapsed)));
         lines
@@ -218,6 +218,9 @@ fn act(key: KeyEvent, view: &Mutex<View>) {
 /// Asks to stop as Ctrl-C does: once to save and stop, twice to leave at once.
 fn stop(times: usize) {
     restore();
+    if times > 1 {
+        eprintln!("  left at once; the last checkpoint stays, and --resume goes on from there");
+    }
     for _ in 0..times {
         let _ = signal_hook::low_level::raise(SIGINT);
     }

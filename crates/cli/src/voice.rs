@@ -58,8 +58,10 @@ impl Voice {
             // What comes before the first learned token is the question; of a text, its first words are given.
             let given = if is_chat { learned + 1 } else { GIVEN };
             if ids.len() >= given + GIVEN.min(4) && prompts.len() < PROMPTS {
-                let ids = ids[..given].to_vec();
-                prompts.push((shown(&tokenizer, &ids, is_chat), ids));
+                let prompt = (shown(&tokenizer, &ids[..given], is_chat), ids[..given].to_vec());
+                if !prompts.contains(&prompt) {
+                    prompts.push(prompt);
+                }
             }
         }
         if !named.is_empty() {

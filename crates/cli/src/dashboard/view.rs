@@ -146,8 +146,9 @@ impl View {
         self.lines.iter().skip(self.lines.len().saturating_sub(12))
     }
 
-    pub(super) fn last_sample(&self) -> Option<(&str, &str)> {
-        self.samples.back().map(|s| (s.1.as_str(), s.2.as_str()))
+    /// The newest sample: its step, what was given, what was written.
+    pub(super) fn last_sample(&self) -> Option<&(u64, String, String)> {
+        self.samples.back()
     }
 
     fn ink(&self, colour: Color) -> Style {
@@ -228,6 +229,8 @@ fn header(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let gauge = LineGauge::default()
         .ratio(share)
         .label(format!(" {:>3.0} %", 100.0 * share))
+        .filled_symbol("━")
+        .unfilled_symbol("─")
         .filled_style(view.ink(Color::Blue))
         .unfilled_style(view.soft());
     if second.width > 8 {
