@@ -328,7 +328,9 @@ fn described(model: &Architecture) -> String {
         other => other,
     };
     let count = |key: &str| settings[key].as_u64();
-    let size = count("layers").zip(count("width")).map(|(l, w)| format!(" of {l} blocks, {w} wide"));
+    let size = count("layers")
+        .zip(count("width"))
+        .map(|(l, w)| format!(" of {l} block{}, {w} wide", if l == 1 { "" } else { "s" }));
     format!("a {name}{}", size.unwrap_or_default())
 }
 
@@ -355,7 +357,7 @@ fn quoted(words: &[String]) -> String {
 }
 
 /// Flags that set a value of the plan, by the value's name.
-const FLAGS: [(&str, &[&str]); 14] = [
+const FLAGS: [(&str, &[&str]); 15] = [
     ("steps", &["--steps", "--minutes", "--depth"]),
     ("rows", &["--batch-tokens", "--depth"]),
     ("row_tokens", &["--batch-tokens", "--depth"]),
@@ -370,6 +372,7 @@ const FLAGS: [(&str, &[&str]); 14] = [
     ("model.width", &["--width", "--depth", "--minutes"]),
     ("model.heads", &["--heads", "--depth", "--minutes"]),
     ("model.context", &["--context"]),
+    ("model.vocab", &["--vocab", "--tokenizer"]),
 ];
 
 /// The plan's values with where they come from: the flag that was typed, or what pupil chose.
@@ -388,7 +391,7 @@ fn settings(planned: &Value, words: &[String]) -> Vec<Setting> {
             None => "pupil".to_owned(),
         }
     };
-    let left_out = |name: &str| name.starts_with("forecast") || name == "data" || name == "format";
+    let left_out = |name: &str| name.starts_with("forecast") || ["data", "format", "pupil"].contains(&name);
     let flat = flat.into_iter().filter(|(name, _)| !left_out(name));
     flat.map(|(name, value)| Setting { origin: origin(&name), name, value }).collect()
 }

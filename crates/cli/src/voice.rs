@@ -52,7 +52,7 @@ impl Voice {
         for span in &row.spans {
             let ids = &row.ids[span.clone()];
             let learned = row.weights[span.clone()].iter().position(|w| *w > 0.0).unwrap_or(0);
-            if example.is_empty() && ids.len() > 3 * GIVEN {
+            if example.is_empty() && ids.len() > GIVEN {
                 example = tokenizer.decode(&said(&tokenizer, ids));
             }
             // What comes before the first learned token is the question; of a text, its first words are given.
