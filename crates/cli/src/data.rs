@@ -23,6 +23,7 @@ use pupil_train::examples;
 use crate::exit::Usage;
 use crate::model::read_tokenizer;
 use crate::progress::clock;
+use crate::starter;
 
 /// `pupil data`.
 #[derive(clap::Subcommand)]
@@ -33,6 +34,8 @@ pub(crate) enum Data {
     Merge(Merge),
     /// Reads a public corpus in its original form.
     Import(Import),
+    /// Writes the starter curriculum: stories, conversations, and the held-out questions that `pupil eval` asks.
+    Starter(starter::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -140,6 +143,7 @@ pub(crate) fn run(data: &Data) -> anyhow::Result<()> {
             finish(&report, &a.filters.out)
         }
         Data::Import(a) => import(a),
+        Data::Starter(a) => starter::run(a),
     }
 }
 

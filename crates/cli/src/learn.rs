@@ -182,8 +182,9 @@ pub(crate) struct Finetune {
 pub(crate) fn corpus(common: &Common) -> anyhow::Result<Corpus> {
     let mut corpus = if common.data.is_empty() { Corpus::default() } else { documents::read(&common.data)? };
     if common.data.is_empty() || common.starter {
-        corpus.documents.extend(starter::stories(common.seed, STORIES));
-        corpus.chats.extend(starter::chats(common.seed, CHATS));
+        let curriculum = starter::Curriculum::standard().map_err(anyhow::Error::msg)?;
+        corpus.documents.extend(curriculum.stories(common.seed, STORIES));
+        corpus.chats.extend(curriculum.chats(common.seed, CHATS));
     }
     eprintln!(
         "  {} documents, {} conversations from {} files{}",

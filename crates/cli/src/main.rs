@@ -31,6 +31,7 @@ mod reply;
 mod sane;
 mod signals;
 mod speedrun;
+mod starter;
 mod talk;
 mod tokenizer;
 

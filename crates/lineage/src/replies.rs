@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn each_learns_answers_and_shows_what_it_looked_at() {
-        let chats: Vec<_> = pupil_data::starter::chats(1, 200).collect();
+        let chats: Vec<_> = pupil_data::starter::Curriculum::standard().unwrap().chats(1, 200).collect();
         let texts: Vec<String> = chats.iter().map(|c| c.plain()).collect();
         let tokenizer = pupil_tokenizer::train(&texts, 400, &pupil_chat::SPECIALS);
         let mut split = [Items::default(), Items::default()];

@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_walk_is_taken_up_where_it_was_and_every_generation_learns() {
-        let chats: Vec<_> = pupil_data::starter::chats(1, 300).collect();
+        let chats: Vec<_> = pupil_data::starter::Curriculum::standard().unwrap().chats(1, 300).collect();
         let texts: Vec<String> = chats.iter().map(|c| c.plain()).collect();
         let tokenizer = pupil_tokenizer::train(&texts, 400, &pupil_chat::SPECIALS);
         let mut split = [Items::default(), Items::default()];

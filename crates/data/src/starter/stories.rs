@@ -1,5 +1,6 @@
 //! English stories of six to twelve simple sentences.
 
+use super::grammar::{article as a, capital};
 use crate::random::Random;
 
 pub(super) const NAMES: [&str; 40] = [
@@ -98,14 +99,14 @@ fn hero(r: &mut Random, name: &str) -> Hero {
     if boy { Hero { he: "he", his: "his", him: "him" } } else { Hero { he: "she", his: "her", him: "her" } }
 }
 
-pub(super) fn capital(s: &str) -> String {
-    let mut c = s.chars();
-    c.next().map_or(String::new(), |f| f.to_uppercase().chain(c).collect())
-}
-
-pub(super) fn a(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    format!("{article} {noun}")
+/// A story that a chat has room for.
+pub(super) fn short(r: &mut Random) -> String {
+    loop {
+        let story = story(r);
+        if story.len() < 420 {
+            return story;
+        }
+    }
 }
 
 pub(super) fn story(r: &mut Random) -> String {

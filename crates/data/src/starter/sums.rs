@@ -1,0 +1,482 @@
+//! Arithmetic with digits, English words and Chinese numerals. A sum, its order and its notation are one combination: if `3 + 8` in
+//! digits is held out, it is in every wording, while `8 + 3` and "three plus eight" may be learned.
+
+use super::book::Exchange;
+use super::grammar::capital;
+use super::made::{fill, set};
+use super::stories::NAMES;
+use crate::random::Random;
+
+const ONES: [&str; 20] = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+];
+const TENS: [&str; 10] =
+    ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+const CHINESE: [&str; 10] = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
+
+/// A number up to 199 in English words.
+pub(super) fn words(n: usize) -> String {
+    match n {
+        0..20 => ONES[n].to_owned(),
+        20..100 if n.is_multiple_of(10) => TENS[n / 10].to_owned(),
+        20..100 => format!("{}-{}", TENS[n / 10], ONES[n % 10]),
+        100 => "one hundred".to_owned(),
+        _ => format!("one hundred and {}", words(n - 100)),
+    }
+}
+
+/// A number up to 199 in Chinese.
+pub(super) fn chinese_words(n: usize) -> String {
+    let one = |n: usize| if n == 0 { "" } else { CHINESE[n] };
+    match n {
+        0..10 => CHINESE[n].to_owned(),
+        10..20 => format!("十{}", one(n % 10)),
+        20..100 => format!("{}十{}", CHINESE[n / 10], one(n % 10)),
+        100 => "一百".to_owned(),
+        _ => format!("一百零{}", chinese_words(n - 100)),
+    }
+}
+
+/// How numbers are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Notation {
+    Digits,
+    Words,
+}
+
+impl Notation {
+    fn draw(r: &mut Random) -> Notation {
+        if r.chance(60) { Notation::Digits } else { Notation::Words }
+    }
+
+    fn write(self, n: usize) -> String {
+        if self == Notation::Digits { n.to_string() } else { words(n) }
+    }
+
+    fn name(self) -> &'static str {
+        if self == Notation::Digits { "digits" } else { "words" }
+    }
+}
+
+/// An operation: its sign, its word, and ways to ask.
+struct Operation {
+    sign: &'static str,
+    word: &'static str,
+    asks: &'static [&'static str],
+    signs: &'static [&'static str],
+}
+
+const PLUS: Operation = Operation {
+    sign: "+",
+    word: "plus",
+    asks: &[
+        "What is {a} plus {b}?",
+        "What's {a} plus {b}?",
+        "How much is {a} plus {b}?",
+        "How much is {a} and {b}?",
+        "Can you add {a} and {b}?",
+        "Add {a} and {b}, please.",
+        "What do you get if you add {b} to {a}?",
+        "What is the sum of {a} and {b}?",
+        "{a} plus {b}?",
+        "Tell me what {a} plus {b} is.",
+        "Please calculate {a} plus {b}.",
+    ],
+    signs: &[
+        "{a} + {b}",
+        "{a}+{b}",
+        "What is {a} + {b}?",
+        "{a} + {b} = ?",
+        "How much is {a} + {b}?",
+        "What is {a}+{b}?",
+    ],
+};
+const MINUS: Operation = Operation {
+    sign: "-",
+    word: "minus",
+    asks: &[
+        "What is {a} minus {b}?",
+        "What's {a} minus {b}?",
+        "How much is {a} minus {b}?",
+        "Can you take {b} away from {a}?",
+        "Subtract {b} from {a}, please.",
+        "What is {a} less {b}?",
+        "What is left if you take {b} from {a}?",
+        "{a} minus {b}?",
+        "Tell me what {a} minus {b} is.",
+        "Please calculate {a} minus {b}.",
+    ],
+    signs: &[
+        "{a} - {b}",
+        "{a}-{b}",
+        "What is {a} - {b}?",
+        "{a} - {b} = ?",
+        "How much is {a} - {b}?",
+        "What is {a}-{b}?",
+    ],
+};
+const TIMES: Operation = Operation {
+    sign: "*",
+    word: "times",
+    asks: &[
+        "What is {a} times {b}?",
+        "What's {a} times {b}?",
+        "How much is {a} times {b}?",
+        "Can you multiply {a} by {b}?",
+        "Multiply {a} by {b}, please.",
+        "What is the product of {a} and {b}?",
+        "{a} times {b}?",
+        "Tell me what {a} times {b} is.",
+    ],
+    signs: &[
+        "{a} * {b}",
+        "{a} x {b}",
+        "What is {a} * {b}?",
+        "{a} * {b} = ?",
+        "{a}*{b}",
+        "What is {a} × {b}?",
+    ],
+};
+const DIVIDED: Operation = Operation {
+    sign: "/",
+    word: "divided by",
+    asks: &[
+        "What is {a} divided by {b}?",
+        "How much is {a} divided by {b}?",
+        "Can you divide {a} by {b}?",
+        "Divide {a} by {b}, please.",
+        "How often does {b} go into {a}?",
+        "{a} divided by {b}?",
+    ],
+    signs: &["{a} / {b}", "What is {a} / {b}?", "{a} / {b} = ?", "{a}/{b}", "{a} : {b}"],
+};
+
+/// What is answered: `3 + 4 = 7.`, or `Three plus four is seven.`
+fn answer(o: &Operation, n: Notation, [a, b, c]: [usize; 3]) -> String {
+    match n {
+        Notation::Digits => format!("{a} {} {b} = {c}.", o.sign),
+        Notation::Words => capital(&format!("{} {} {} is {}.", words(a), o.word, words(b), words(c))),
+    }
+}
+
+fn asked(r: &mut Random, o: &Operation, n: Notation, a: usize, b: usize) -> String {
+    let forms = if n == Notation::Digits && r.chance(50) { o.signs } else { o.asks };
+    capital(&fill(r, forms, &[("a", &n.write(a)), ("b", &n.write(b))]))
+}
+
+fn key(o: &Operation, n: Notation, a: usize, b: usize) -> String {
+    format!("{a} {} {b} in {}", o.sign, n.name())
+}
+
+fn question(r: &mut Random, o: &Operation, [a, b, c]: [usize; 3]) -> Exchange {
+    let n = Notation::draw(r);
+    let mut e = Exchange::of(asked(r, o, n, a, b), vec![answer(o, n, [a, b, c])]);
+    e.short = Some(capital(&n.write(c)));
+    e.keys = vec![key(o, n, a, b)];
+    e
+}
+
+pub(super) fn small_sum(r: &mut Random) -> Exchange {
+    let c = r.below(21);
+    let a = r.below(c + 1);
+    question(r, &PLUS, [a, c - a, c])
+}
+
+pub(super) fn small_difference(r: &mut Random) -> Exchange {
+    let a = r.below(21);
+    let b = r.below(a + 1);
+    question(r, &MINUS, [a, b, a - b])
+}
+
+/// Tens and tens, a two-digit number and tens or ones.
+fn large(r: &mut Random) -> [usize; 3] {
+    loop {
+        let (a, b) = match r.below(3) {
+            0 => (10 * (1 + r.below(9)), 10 * (1 + r.below(9))),
+            1 => (11 + r.below(89), 10 * (1 + r.below(8))),
+            _ => (20 + r.below(80), 1 + r.below(9)),
+        };
+        if a + b <= 100 {
+            return [a, b, a + b];
+        }
+    }
+}
+
+pub(super) fn large_sum(r: &mut Random) -> Exchange {
+    let sum = large(r);
+    question(r, &PLUS, sum)
+}
+
+pub(super) fn large_difference(r: &mut Random) -> Exchange {
+    let [a, b, c] = large(r);
+    question(r, &MINUS, [c, b, a])
+}
+
+pub(super) fn product(r: &mut Random) -> Exchange {
+    let (a, b) = (r.below(11), r.below(11));
+    question(r, &TIMES, [a, b, a * b])
+}
+
+pub(super) fn quotient(r: &mut Random) -> Exchange {
+    let (b, c) = (1 + r.below(10), r.below(11));
+    question(r, &DIVIDED, [b * c, b, c])
+}
+
+/// Any two numbers with a sum below 200: practised, not promised.
+pub(super) fn any(r: &mut Random) -> Exchange {
+    let (a, b) = (10 + r.below(90), 10 + r.below(90));
+    let mut e = question(r, &PLUS, [a, b, a + b]);
+    e.accepted.clear();
+    e
+}
+
+pub(super) fn double_or_half(r: &mut Random) -> Exchange {
+    let (x, n) = (r.below(21), Notation::draw(r));
+    let (what, from, to) = if r.chance(50) { ("double", x, 2 * x) } else { ("half", 2 * x, x) };
+    let q = fill(
+        r,
+        &["What is {what} of {n}?", "How much is {what} of {n}?", "Tell me {what} of {n}.", "{what} of {n}?"],
+        &[("what", if what == "half" { "half" } else { "the double" }), ("n", &n.write(from))],
+    );
+    let a = if what == "half" {
+        format!("Half of {} is {}.", n.write(from), n.write(to))
+    } else {
+        format!("The double of {} is {}.", n.write(from), n.write(to))
+    };
+    let mut e = Exchange::of(capital(&q), vec![a]);
+    e.keys = vec![format!("{what} {from} {}", n.name())];
+    e
+}
+
+const COUNTED: [&str; 12] = [
+    "apples", "books", "balls", "stamps", "cookies", "pencils", "flowers", "eggs", "cards", "shells",
+    "stones", "stars",
+];
+
+pub(super) fn story(r: &mut Random) -> Exchange {
+    let (name, what, n) = (r.pick(&NAMES), r.pick(&COUNTED), Notation::draw(r));
+    let c = 2 + r.below(19);
+    let a = 1 + r.below(c - 1);
+    let b = c - a;
+    let plus = r.chance(50);
+    let (from, by, to) = if plus { (a, b, c) } else { (c, b, a) };
+    let forms: &[&str] = if plus {
+        &[
+            "{name} has {a} {what} and gets {b} more. How many {what} does {name} have now?",
+            "{name} has {a} {what}. A friend gives {name} {b} more. How many are there now?",
+            "There are {a} {what} on the table. {name} puts {b} more there. How many are there?",
+            "{name} found {a} {what} in the morning and {b} in the evening. How many in all?",
+        ]
+    } else {
+        &[
+            "{name} has {a} {what} and loses {b}. How many {what} does {name} have now?",
+            "{name} has {a} {what} and gives {b} away. How many are left?",
+            "There are {a} {what} on the table. {name} takes {b} away. How many are left?",
+        ]
+    };
+    let (from_text, by_text, to_text) = (n.write(from), n.write(by), n.write(to));
+    let q = fill(r, forms, &[("name", name), ("what", what), ("a", &from_text), ("b", &by_text)]);
+    let what = if to == 1 { what.trim_end_matches('s') } else { what };
+    let operation = if plus { &PLUS } else { &MINUS };
+    let sum = answer(operation, n, [from, by, to]);
+    let mut e = Exchange::of(capital(&q), vec![format!("{} {} {what}.", sum, capital(&to_text))]);
+    e.short = Some(capital(&to_text));
+    e.keys = vec![format!("{} in a story", key(operation, n, from, by))];
+    e
+}
+
+/// A sum, and then more is added to its result or taken away.
+pub(super) fn go_on(r: &mut Random) -> Exchange {
+    let n = Notation::draw(r);
+    let c = r.below(13);
+    let a = r.below(c + 1);
+    let d = 1 + r.below(8);
+    let plus = d > c || r.chance(60);
+    let (o, then) = if plus { (&PLUS, c + d) } else { (&MINUS, c - d) };
+    let first = asked(r, &PLUS, n, a, c - a);
+    let forms: &[&str] = if plus {
+        &[
+            "And plus {d}?",
+            "And {d} more?",
+            "Now add {d}.",
+            "Plus {d}?",
+            "And if you add {d}?",
+            "Add {d} to that.",
+        ]
+    } else {
+        &["And minus {d}?", "And {d} less?", "Now take away {d}.", "Minus {d}?", "And if you take {d} away?"]
+    };
+    let second = fill(r, forms, &[("d", &n.write(d))]);
+    let last = answer(o, n, [c, d, then]);
+    Exchange {
+        turns: vec![first, answer(&PLUS, n, [a, c - a, c]), second, last.clone()],
+        keys: vec![key(&PLUS, n, a, c - a), format!("{} after {a}", key(o, n, c, d))],
+        common: vec![false; 2],
+        accepted: vec![last],
+        ..Exchange::default()
+    }
+}
+
+/// A sum, and then another.
+pub(super) fn another(r: &mut Random) -> Exchange {
+    let n = Notation::draw(r);
+    let mut draw = || {
+        let c = r.below(21);
+        [r.below(c + 1), c]
+    };
+    let ([a, c], [d, f]) = (draw(), draw());
+    let first = asked(r, &PLUS, n, a, c - a);
+    let forms =
+        ["And {a} plus {b}?", "What about {a} plus {b}?", "And {a} and {b}?", "Now {a} plus {b}, please."];
+    let second = fill(r, &forms, &[("a", &n.write(d)), ("b", &n.write(f - d))]);
+    let last = answer(&PLUS, n, [d, f - d, f]);
+    Exchange {
+        turns: vec![first, answer(&PLUS, n, [a, c - a, c]), second, last.clone()],
+        keys: vec![key(&PLUS, n, a, c - a), key(&PLUS, n, d, f - d)],
+        common: vec![false; 2],
+        accepted: vec![last],
+        ..Exchange::default()
+    }
+}
+
+fn chinese_question(r: &mut Random, plus: bool, [a, b, c]: [usize; 3]) -> Exchange {
+    let digits = r.chance(40);
+    let write = |n: usize| if digits { n.to_string() } else { chinese_words(n) };
+    let forms: &[&str] = if plus {
+        &[
+            "{a}加{b}等于几？",
+            "{a}加{b}是多少？",
+            "{a}和{b}加起来是多少？",
+            "请算一下{a}加{b}。",
+            "{a}加上{b}得几？",
+        ]
+    } else {
+        &[
+            "{a}减{b}等于几？",
+            "{a}减{b}是多少？",
+            "{a}减去{b}还剩多少？",
+            "请算一下{a}减{b}。",
+            "从{a}里拿走{b}，还剩几？",
+        ]
+    };
+    let (sign, word) = if plus { ("+", "加") } else { ("-", "减") };
+    let q = fill(r, forms, &[("a", &write(a)), ("b", &write(b))]);
+    let mut e = Exchange::of(q, vec![format!("{}{word}{}等于{}。", write(a), write(b), write(c))]);
+    e.short = Some(write(c));
+    e.keys = vec![format!("{a} {sign} {b} in {}", if digits { "chinese digits" } else { "chinese" })];
+    e
+}
+
+pub(super) fn chinese(r: &mut Random) -> Exchange {
+    let c = r.below(21);
+    let a = r.below(c + 1);
+    if r.chance(60) {
+        chinese_question(r, true, [a, c - a, c])
+    } else {
+        chinese_question(r, false, [c, a, c - a])
+    }
+}
+
+pub(super) fn chinese_product(r: &mut Random) -> Exchange {
+    let (a, b) = (1 + r.below(9), 1 + r.below(9));
+    let (x, y, z) = (chinese_words(a), chinese_words(b), chinese_words(a * b));
+    let forms = ["{a}乘{b}等于几？", "{a}乘以{b}是多少？", "{a}乘{b}得多少？", "请算一下{a}乘{b}。"];
+    let q = fill(r, &forms, &[("a", &x), ("b", &y)]);
+    let mut e = Exchange::of(q, vec![format!("{x}乘{y}等于{z}。")]);
+    e.keys = vec![format!("{a} * {b} in chinese")];
+    e
+}
+
+pub(super) fn chinese_go_on(r: &mut Random) -> Exchange {
+    let c = 1 + r.below(12);
+    let a = r.below(c + 1);
+    let d = 1 + r.below(8);
+    let w = chinese_words;
+    let first = fill(r, &["{a}加{b}等于几？", "{a}加{b}是多少？"], &[("a", &w(a)), ("b", &w(c - a))]);
+    let second = fill(r, &["再加{d}呢？", "再加{d}等于几？", "再加上{d}是多少？"], &[("d", &w(d))]);
+    let last = set("{c}加{d}等于{e}。", &[("c", &w(c)), ("d", &w(d)), ("e", &w(c + d))]);
+    Exchange {
+        turns: vec![first, format!("{}加{}等于{}。", w(a), w(c - a), w(c)), second, last.clone()],
+        keys: vec![format!("{a} + {} in chinese", c - a), format!("{c} + {d} in chinese after {a}")],
+        common: vec![false; 2],
+        accepted: vec![last],
+        ..Exchange::default()
+    }
+}
+
+/// A sentence that tells a sum, and its key.
+pub(super) fn told(r: &mut Random, chinese: bool) -> (String, String) {
+    if chinese {
+        let e = self::chinese(r);
+        return (e.accepted[0].clone(), e.keys[0].clone());
+    }
+    let e = match r.below(6) {
+        0 | 1 => small_sum(r),
+        2 => small_difference(r),
+        3 => large_sum(r),
+        4 => product(r),
+        _ => double_or_half(r),
+    };
+    (e.accepted[0].clone(), e.keys[0].clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_words() {
+        let all = [
+            (0, "zero", "零"),
+            (14, "fourteen", "十四"),
+            (20, "twenty", "二十"),
+            (35, "thirty-five", "三十五"),
+        ];
+        for (n, english, chinese) in all {
+            assert_eq!((words(n).as_str(), chinese_words(n).as_str()), (english, chinese));
+        }
+        assert_eq!((words(100), chinese_words(100)), ("one hundred".into(), "一百".into()));
+    }
+
+    /// Reads `3 + 4 = 7.` again and computes it anew.
+    #[test]
+    fn sums_are_right() {
+        let mut checked = 0;
+        for seed in 0..4000 {
+            let mut r = Random::new(seed, 1);
+            let e = [small_sum, small_difference, large_sum, large_difference, product, quotient, any]
+                [seed as usize % 7](&mut r);
+            let words: Vec<&str> = e.turns[1].trim_end_matches('.').split(' ').collect();
+            let [a, sign, b, "=", c] = words[..] else { continue };
+            let [a, b, c] = [a, b, c].map(|x| x.parse::<i64>().unwrap());
+            let right = match sign {
+                "+" => a + b,
+                "-" => a - b,
+                "*" => a * b,
+                _ => a / b,
+            };
+            assert_eq!(right, c, "{}", e.turns[1]);
+            checked += 1;
+        }
+        assert!(checked > 1500, "{checked}");
+    }
+}
