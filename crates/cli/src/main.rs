@@ -14,6 +14,7 @@ mod classic;
 mod commands;
 mod data;
 mod display;
+mod eval;
 mod exit;
 mod generate;
 mod learn;
@@ -85,6 +86,8 @@ enum Command {
     Recipe(recipe::Arguments),
     /// The history walked: nine generations of language models on the same words, and a page about it.
     Lineage(lineage::Arguments),
+    /// Says how good a model is: held-out skills, bits per byte, multiple choice; with error bars.
+    Eval(eval::Arguments),
     /// Goes on with a text.
     Generate(generate::Arguments),
     /// Talks with a model.
@@ -202,6 +205,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Merge(a) => merge::run(&a),
         Command::Recipe(a) => recipe::run(&a),
         Command::Lineage(a) => lineage::run(&a),
+        Command::Eval(a) => eval::run(&a),
         Command::Generate(a) => generate::run(&a),
         Command::Chat(a) => chat::run(&a),
         Command::Quantize(a) => quantize::run(&a),

@@ -53,7 +53,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         number(a.size as u64 / 2),
         number(tests.len() as u64)
     );
-    writeln!(std::io::stdout().lock(), "{}", a.out.display())?;
+    println!("{}", a.out.display());
     Ok(())
 }
 

@@ -353,3 +353,34 @@ fn a_bert_reads_is_interrupted_learns_a_task_and_says_what_it_thinks() {
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["id2label"]["1"], "unkind");
 }
+
+#[test]
+fn a_curriculum_is_written_for_a_persona_and_a_model_is_examined_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("luna.toml"), "[words]\nname = \"Luna\"\n").unwrap();
+    std::fs::write(d.join("broken.toml"), "[words]\nnmae = \"Luna\"\n").unwrap();
+    check(d, "data starter --out x --persona broken.toml", 3, &["broken.toml", "nmae"]);
+    check(d, "data starter --out c --persona luna.toml --size 400 --questions 1", 0, &["400 conversations"]);
+    let text = |name: &str| std::fs::read_to_string(d.join("c").join(name)).unwrap();
+    assert_eq!(text("chats.jsonl").lines().count(), 400);
+    assert!(text("chats.jsonl").contains("Luna") && text("persona.toml").contains("Luna"));
+    assert!(text("stories.txt").matches("<|endoftext|>").count() == 200);
+    check(d, &format!("pretrain --data c/chats.jsonl --out b --steps 3 {TINY}"), 0, &["saved"]);
+    let exam = "--tasks c/skills.jsonl --text c/stories.txt --limit 20";
+    check(d, &format!("eval -m b {exam} --out a.json"), 0, &["bits per byte", "exact match", "skills"]);
+    check(d, &format!("eval compare a.json b {exam}"), 0, &["not told apart"]);
+    let out = check(d, &format!("eval -m b {exam} --json"), 0, &[]);
+    let sheet: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(
+        sheet["scores"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|s| s["measure"] == "bits per byte" && s["count"] == 20)
+    );
+    std::fs::write(d.join("no.jsonl"), "{\"a\":1}\n").unwrap();
+    check(d, "eval -m b --tasks no.jsonl", 3, &["no.jsonl", "no known form"]);
+    check(d, "eval -m nowhere", 2, &["nowhere"]);
+    check(d, "eval compare a.json c/skills.jsonl", 3, &["skills.jsonl", "pupil eval --out"]);
+}
