@@ -574,19 +574,13 @@ pub(crate) fn go(
 
 /// What a model card says beside the plan.
 fn about(common: &Common) -> About {
-    let word = |a: std::ffi::OsString| {
-        let a = a.to_string_lossy().into_owned();
-        let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
-        if !a.is_empty() && a.chars().all(is_plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
-    };
-    let command: Vec<String> = std::env::args_os().skip(1).map(word).filter(|w| w != "--resume").collect();
     let mut data: Vec<String> = common.data.iter().map(|p| format!("`{}`", p.display())).collect();
     if data.is_empty() || common.starter {
         data.push(
             "the starter text that pupil makes (stories and small talk of a few hundred words)".to_owned(),
         );
     }
-    About { command: format!("pupil {}", command.join(" ")), data, base: None }
+    About { command: process::command(), data, base: None }
 }
 
 /// An evaluation that is not of a text's bytes.

@@ -1,4 +1,4 @@
-//! What the operating system knows of this process: its age and its peak memory; and the element type that its processor suits.
+//! What the operating system knows of this process: its command, its age and its peak memory; and the element type that its processor suits.
 
 use pupil_tensor::DType;
 use pupil_tensor::kernels::level::{Level, level};
@@ -16,6 +16,17 @@ pub(crate) fn seconds_since_start() -> f64 {
         Some(uptime - ticks / 100.0)
     };
     age().unwrap_or(0.0)
+}
+
+/// The command that this process is, as a shell takes it; without `--resume`, which makes nothing by itself.
+pub(crate) fn command() -> String {
+    let word = |a: std::ffi::OsString| {
+        let a = a.to_string_lossy().into_owned();
+        let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+        if !a.is_empty() && a.chars().all(is_plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
+    };
+    let words = std::env::args_os().skip(1).map(word).filter(|w| w != "--resume");
+    std::iter::once("pupil".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Most resident memory so far, in megabytes (10⁶ bytes).
