@@ -41,6 +41,21 @@ pub enum TemplateError {
     Special(String),
 }
 
+/// Bytes of a source: the longest known ones have a fifth of it.
+const MOST_SOURCE: usize = 128 << 10;
+
+/// Signs of one expression or statement, texts not counted.
+const MOST_SIGNS: usize = 8192;
+
+/// Bytes of the stack that a template is compiled and run on; only what is used of it becomes memory.
+const STACK: usize = 64 << 20;
+
+/// Bytes of a text that a method may make.
+const MOST_TEXT: usize = 16 << 20;
+
+/// Blanks that JSON may be indented by.
+const MOST_BLANKS: usize = 64;
+
 const NAME: &str = "chat";
 
 impl Template {
@@ -52,7 +67,10 @@ impl Template {
         let mut e = Environment::new();
         e.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         e.set_fuel(Some(FUEL));
-        e.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        e.set_unknown_method_callback(|state, value, method, args| {
+            grows_within_bounds(value, method, args)?;
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+        });
         e.add_function("raise_exception", |why: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, why))
         });
@@ -65,7 +83,8 @@ impl Template {
                     .replace(&format!("{begin}{mark}{end}"), &format!("{begin}set generated = mark{end}"));
             }
         }
-        e.add_template_owned(NAME, source)?;
+        bounded(&source)?;
+        deep(|| e.add_template_owned(NAME, source))?;
         Ok(Template { environment: e, bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
@@ -88,13 +107,15 @@ impl Template {
         messages: &[Message],
         reply: bool,
     ) -> Result<String, TemplateError> {
-        let messages = Value::from(Serde(messages));
-        let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
-        let template = self.environment.get_template(NAME)?;
-        Ok(template.render(context! {
-            messages, add_generation_prompt => reply, bos_token => &self.bos, eos_token => &self.eos,
-            tools, documents => Value::from(()),
-        })?)
+        let text = deep(|| {
+            let messages = Value::from(Serde(messages));
+            let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
+            self.environment.get_template(NAME)?.render(context! {
+                messages, add_generation_prompt => reply, bos_token => &self.bos, eos_token => &self.eos,
+                tools, documents => Value::from(()),
+            })
+        })?;
+        Ok(text)
     }
 
     /// The conversation as ids; learned are the assistant's words and calls, and the special token that ends each of its messages.
@@ -234,6 +255,76 @@ fn structure(tokenizer: &Tokenizer, mut text: &str, mut learns_end: bool, out: &
     out.learned.resize(out.ids.len(), false);
 }
 
+/// Refuses sources that are far longer than any known one, or have an expression that nests or goes on without end: the compiler recurses
+/// through both.
+fn bounded(source: &str) -> Result<(), Error> {
+    let refuse = |what: String| Err(Error::new(ErrorKind::SyntaxError, what));
+    if source.len() > MOST_SOURCE {
+        return refuse(format!("a source of {} bytes; at most {MOST_SOURCE}", source.len()));
+    }
+    let (mut line, mut signs, mut quote, mut escaped) = (1, 0usize, None, false);
+    let mut before = ' ';
+    // Signs outside of texts since the tag began; outside of tags there is no harm in counting, a tag begins anew.
+    for c in source.chars() {
+        match quote {
+            _ if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if before == '{' && matches!(c, '{' | '%' | '#') => signs = 1,
+            None if matches!(before, '}' | '%' | '#') && c == '}' => signs = 0,
+            None if signs > 0 && matches!(c, '\'' | '"') => quote = Some(c),
+            None if signs > 0 => signs += usize::from(!c.is_whitespace()),
+            None => {}
+        }
+        line += usize::from(c == '\n');
+        before = c;
+        if signs > MOST_SIGNS {
+            return refuse(format!("line {line}: an expression of more than {MOST_SIGNS} signs"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs on a thread of its own, with room for as deep a recursion as the bounds allow.
+fn deep<T: Send>(f: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let wrong = |what: String| Error::new(ErrorKind::InvalidOperation, what);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, f);
+        let thread = thread.map_err(|e| wrong(format!("no thread to run it on: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(wrong("it broke its interpreter".to_owned())))
+    })
+}
+
+/// Refuses methods of strings whose result would be far larger than what they were given: fuel is asked for only when it is there.
+fn grows_within_bounds(value: &Value, method: &str, args: &[Value]) -> Result<(), Error> {
+    let size = |v: &Value| v.as_str().map_or(0, str::len);
+    let result = match method {
+        "replace" => (size(value) + 1).saturating_mul(1 + args.get(1).map_or(0, size)),
+        "join" => {
+            let items = args.first().and_then(|a| a.try_iter().ok()).into_iter().flatten();
+            items.fold(0usize, |n, item| {
+                let nested = if item.as_str().is_none() && item.try_iter().is_ok() { MOST_TEXT } else { 32 };
+                n.saturating_add(size(value) + size(&item) + nested)
+            })
+        }
+        // The width of a field.
+        "format"
+            if value
+                .as_str()
+                .is_some_and(|s| s.split(|c: char| !c.is_ascii_digit()).any(|d| d.len() > 4)) =>
+        {
+            MOST_TEXT + 1
+        }
+        _ => 0,
+    };
+    if result > MOST_TEXT {
+        let what = format!("{method} would make a text of more than {MOST_TEXT} bytes");
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
+    Ok(())
+}
+
 /// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
 fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
@@ -241,6 +332,10 @@ fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
     let wrong = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
     let mut out = Vec::new();
     match indent {
+        Some(n) if n > MOST_BLANKS => {
+            let what = format!("tojson: an indent of {n}, at most {MOST_BLANKS}");
+            return Err(Error::new(ErrorKind::InvalidOperation, what));
+        }
         Some(n) => {
             let blanks = vec![b' '; n];
             let formatter = serde_json::ser::PrettyFormatter::with_indent(&blanks);
@@ -309,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_render_as_in_transformers() {
+    fn k09_templates_render_as_in_transformers() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/templates.json");
         let cases: Vec<Case> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert!(cases.len() >= 24);
@@ -321,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn pupils_own_form_is_the_same_by_template_and_by_renderer() {
+    fn k10_pupils_own_form_is_the_same_by_template_and_by_renderer() {
         let t = pupil_tokenizer::train(["system user assistant hello there"; 3], 300, &SPECIALS);
         let template = Template::new(JINJA, "", "").unwrap();
         let chat = [
@@ -338,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_the_same_by_template_and_by_renderer() {
+    fn k10_calls_are_the_same_by_template_and_by_renderer() {
         let t = pupil_tokenizer::train(["system user assistant hello there, tool call"; 3], 300, &SPECIALS);
         let template = Template::new(JINJA, "", "").unwrap();
         let tools = [serde_json::json!({"type": "function", "function": {"name": "find", "parameters": {}}})];
@@ -373,6 +468,134 @@ mod tests {
         }
         let e = template.encode_tools(&t, &tools, &chat("<|im_end|>"), false).unwrap_err();
         assert!(matches!(e, TemplateError::Special(_)), "{e}");
+    }
+
+    /// What a template makes of one message, and how long that takes; on a thread with the stack that a worker has.
+    fn made(source: String) -> (Result<String, String>, std::time::Duration) {
+        let work = move || {
+            let begun = std::time::Instant::now();
+            let chat = [Message::new(Role::User, "hi")];
+            let text = Template::new(&source, "<s>", "</s>").and_then(|t| t.render(&chat, true));
+            (text.map_err(|e| e.to_string()), begun.elapsed())
+        };
+        std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap()
+    }
+
+    #[test]
+    fn k06_k07_hostile_templates_end_soon_with_an_error() {
+        let nested =
+            |open: &str, close: &str| format!("{{{{ {}1{} }}}}", open.repeat(100_000), close.repeat(100_000));
+        let grow = |how: &str| {
+            format!(
+                "{{% set n = namespace(s='xxxxxxxxxx', l=[1]) %}}{{% for i in range(3000) %}}{how}{{% endfor %}}{{{{ n.s }}}}"
+            )
+        };
+        let cases = [
+            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+            "{% include self %}".to_owned(),
+            nested("(", ")"),
+            nested("[", "]"),
+            nested("not ", ""),
+            nested("-", ""),
+            "{{ ".to_owned() + &"-".repeat(8000) + "'x' }}",
+            "{{ 1".to_owned() + &"+1".repeat(100_000) + "}}",
+            "{{ 'x'".to_owned() + &".y".repeat(3000) + " }}",
+            "{% if 0 %}".to_owned() + &"{% elif 0 %}".repeat(9000) + "{{ nothing.at.all }}{% endif",
+            "{% if true %}".repeat(100_000) + &"{% endif %}".repeat(100_000),
+            grow("{% set n.s = n.s + n.s %}"),
+            grow("{% set n.s = n.s ~ n.s %}"),
+            grow("{% set n.s = n.s.replace('x', 'xx') %}"),
+            grow("{% set n.s = n.s.join(['y', 'y', 'y']) + n.s %}"),
+            "{{ 'x' * 10000000000 }}".to_owned(),
+            "{{ ('x' * 100000).replace('x', 'y' * 1000000) }}".to_owned(),
+            "{{ ('x' * 1000000).join(range(9999)) }}".to_owned(),
+            "{{ '{:>1000000000}'.format('x') }}".to_owned(),
+            "{{ messages | tojson(indent=1000000000) }}".to_owned(),
+            "{{ 'a\\nb' | indent(10000000000) }}".to_owned(),
+            "{% for i in range(1000000000) %}x{% endfor %}".to_owned(),
+            "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}".to_owned(),
+        ];
+        for source in cases {
+            let name: String = source.chars().take(60).collect();
+            let (text, time) = made(source);
+            let length = text.as_ref().map_or(0, String::len);
+            assert!(text.is_err(), "{name}: {length} bytes");
+            // Unoptimised, on a busy machine.
+            assert!(time < std::time::Duration::from_secs(5), "{name}: {time:?}");
+        }
+    }
+
+    #[test]
+    fn k06_what_is_long_but_bounded_is_computed() {
+        let long =
+            |open: &str, times: usize, close: &str| made(open.to_owned() + &"not ".repeat(times) + close).0;
+        assert_eq!(long("{{ ", 2000, "false }}"), Ok("False".into()));
+        let sum = made("{{ 1".to_owned() + &"+1".repeat(3000) + " }}").0;
+        assert_eq!(sum, Ok("3001".into()));
+        let text = made(format!("{{{{ '{}' }}}}", "a'b\"{{%".replace('\'', "\\'").repeat(5000))).0;
+        assert_eq!(text.map(|t| t.len()), Ok(7 * 5000));
+    }
+
+    #[test]
+    fn k06_a_list_that_grows_through_thousands_of_turns_is_no_reason_to_overflow() {
+        let source = "{% set n = namespace(l=[]) %}{% for i in range(3000) %}{% set n.l = n.l + [i] %}{% endfor %}{{ n.l | length }}";
+        let (text, _) = made(source.to_owned());
+        assert!(text.is_err() || text == Ok("3000".into()), "{text:?}");
+    }
+
+    #[test]
+    fn k08_a_template_reaches_nothing() {
+        for source in [
+            "{{ ''.__class__.__mro__ }}",
+            "{{ self.__init__.__globals__ }}",
+            "{{ messages.__class__ }}",
+            "{% include '/etc/passwd' %}",
+            "{% import 'os' as os %}{{ os }}",
+            "{% extends 'chat_template.jinja' %}",
+            "{{ open('/etc/passwd') }}",
+            "{{ env('HOME') }}",
+            "{{ lipsum.__globals__ }}",
+            "{{ cycler.__init__ }}",
+            "{{ debug() }}{{ now() }}",
+        ] {
+            let (text, _) = made(source.to_owned());
+            let harmless = text.as_ref().map_or(true, |t| t.trim().is_empty());
+            assert!(harmless, "{source}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn k09_refusals_name_what_and_where() {
+        for (source, word) in [
+            ("\n{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+            ("\n{% for %}", "chat:2"),
+            ("\n{{ messages | no_such_filter }}", "no_such_filter"),
+            ("\n{{ no_such_function() }}", "no_such_function"),
+        ] {
+            let (text, _) = made(source.to_owned());
+            assert!(text.unwrap_err().contains(word), "{source}");
+        }
+        let marked = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}";
+        assert_eq!(made(marked.to_owned()).0, Ok("hi".into()));
+    }
+
+    #[test]
+    fn k11_what_the_template_writes_stands_once() {
+        let t = pupil_tokenizer::train(["user hi"; 3], 300, &["<s>", "</s>"]);
+        let source = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+        let template = Template::new(source, "<s>", "</s>").unwrap();
+        let chat = [
+            Message::new(Role::User, "hi"),
+            Message::new(Role::Assistant, "hi"),
+            Message::new(Role::User, "</s>"),
+        ];
+        let ids = template.encode(&t, &chat, true).unwrap().ids;
+        let count = |name: &str| ids.iter().filter(|id| Some(**id) == t.special(name)).count();
+        assert_eq!((count("<s>"), count("</s>")), (1, 3));
+        let text: String =
+            ids.iter().map(|&id| String::from_utf8_lossy(t.bytes(id).unwrap()).into_owned()).collect();
+        // Trimmed blocks take the newline before `{% endfor %}`'s end only where Jinja does.
+        assert_eq!(text.matches("assistant:").count(), 2, "{text}");
     }
 
     #[test]

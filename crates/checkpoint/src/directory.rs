@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use pupil_model::gpt::Config;
-use pupil_model::tensor::{Parameters, Role};
+use pupil_model::tensor::kernels::eight::Eight;
+use pupil_model::tensor::{ParameterId, Parameters, Role};
 use pupil_model::{Bert, Gpt, Model, Network, Settings, Transformer};
 use serde_json::{Value, json};
 
 use crate::fs::{Fs, RealFs};
 use crate::huggingface::{self, Family, Part};
-use crate::quantised::{self, Bits};
+use crate::quantised::{self, Bits, Kept};
 use crate::tensors::{self, Stored};
 use crate::weights::{self, Weights};
 use crate::{Error, adapter, atomic, bert, foreign, marian, read};
+
+/// Tokens of the longest context that is read.
+const MOST_CONTEXT: usize = 1 << 20;
 
 /// The model's files: `config.json` and `model.safetensors`. A GPT's are those of its family in transformers; architectures that have no
 /// family there keep their own names. Of a GPT with adapters it is these alone, in PEFT's files.
@@ -101,7 +105,7 @@ fn own_settings(settings: &Settings) -> Result<Value, Error> {
     serde_json::to_value(settings).map_err(|e| Error::Settings(e.to_string()))
 }
 
-/// The model's files with weights of few bits: see [`quantised`](crate::quantised).
+/// The model's files with weights of few bits: see [`quantised`].
 ///
 /// # Errors
 /// As [`files`].
@@ -179,7 +183,9 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     let known = config.get("pupil").is_some() || is_bert || is_marian;
     let foreign =
         if known { None } else { Some(foreign::settings(&config).map_err(|e| Error::content(&path, e))?) };
-    let Weights { file, mut found, size } = weights::read_all(dir)?;
+    // A GPT's 8-bit matrices stay as they are until somebody needs them otherwise.
+    let own = config.get("pupil").is_some_and(|own| own.get("architecture").is_none());
+    let Weights { file, mut found, kept, size } = weights::read_all(dir, own)?;
     if is_bert {
         found = bert::normalise(found).map_err(|e| Error::content(&file, e))?;
     }
@@ -203,6 +209,11 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     let c = settings.map_err(|e| Error::content(&path, e))?;
     c.check().map_err(|e| Error::content(&path, e))?;
     // Before any memory is taken by numbers of the settings: the file must be able to hold such a model.
+    // Tables of positions are as long as the context.
+    if c.context() > MOST_CONTEXT {
+        let what = format!("a context of {} tokens: this version has at most {MOST_CONTEXT}", c.context());
+        return Err(Error::content(&path, what));
+    }
     // Half a byte each at least.
     let least = c.parameter_count() / 2;
     if size < least {
@@ -211,7 +222,7 @@ pub fn load(dir: &Path) -> Result<Network, Error> {
     }
     let mut network = Network::zeros(c);
     match &mut network {
-        Network::Gpt(gpt) => fill(&file, gpt, &mut found)?,
+        Network::Gpt(gpt) => fill(&file, gpt, &mut found, kept)?,
         Network::Bert(b) => {
             let parts = |name: &str, shape: [usize; 2]| bert::parts("", name, shape);
             fill_renamed(&file, b.parameters_mut(), &mut found, parts)?;
@@ -245,6 +256,30 @@ pub(crate) fn take(
     Ok(t.data)
 }
 
+/// Takes a parameter's 8-bit matrices as they are, if all of its parts are such.
+fn keep(
+    parameters: &mut Parameters,
+    id: ParameterId,
+    parts: &[Part],
+    [rows, cols]: [usize; 2],
+    kept: &mut HashMap<String, Kept>,
+) {
+    let fits = |p: &Part| kept.get(&p.name).is_some_and(|k| !p.transposed && k.shape == [p.rows, cols]);
+    if rows < 2 || !parts.iter().all(fits) {
+        return;
+    }
+    let (mut numbers, mut scales) = (Vec::new(), Vec::new());
+    for k in parts.iter().filter_map(|p| kept.remove(&p.name)) {
+        if numbers.is_empty() {
+            (numbers, scales) = (k.numbers, k.scales);
+        } else {
+            numbers.extend_from_slice(&k.numbers);
+            scales.extend_from_slice(&k.scales);
+        }
+    }
+    parameters.set_eight(id, Eight::new(numbers, scales, cols));
+}
+
 fn fill_own(path: &Path, network: &mut Network, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
     let ids: Vec<_> = network.parameters().iter().map(|(id, p)| (id, p.name.clone(), p.shape)).collect();
     for (id, name, shape) in ids {
@@ -264,6 +299,9 @@ fn fill_renamed(
     let ids: Vec<_> = parameters.iter().map(|(id, p)| (id, p.name.clone(), p.shape, p.role)).collect();
     let mut take = |name: &str, shape: &[usize]| take(path, found, name, shape);
     for (id, name, shape, role) in ids {
+        if parameters.get(id).eight().is_some() {
+            continue;
+        }
         let is_vector = role == Role::Vector;
         let cols = if is_vector { 1 } else { shape[1] };
         let mut data = Vec::with_capacity(shape[0] * shape[1]);
@@ -274,15 +312,29 @@ fn fill_renamed(
                 (false, true) => transpose(&take(&part.name, &[cols, part.rows])?, cols, part.rows),
             });
         }
-        parameters.data_mut(id).copy_from_slice(&data);
+        parameters.set(id, data);
     }
     Ok(())
 }
 
-fn fill(path: &Path, gpt: &mut Gpt, found: &mut HashMap<String, Stored>) -> Result<(), Error> {
+fn fill(
+    path: &Path,
+    gpt: &mut Gpt,
+    found: &mut HashMap<String, Stored>,
+    mut kept: HashMap<String, Kept>,
+) -> Result<(), Error> {
     let c = gpt.config.clone();
     let family = Family::of(&c)?;
     let parts = |name: &str, shape: [usize; 2]| huggingface::parts(family, &c, name, shape);
+    if !kept.is_empty() {
+        let ids: Vec<_> =
+            gpt.parameters().iter().map(|(id, p)| (id, parts(&p.name, p.shape), p.shape)).collect();
+        for (id, parts, shape) in ids {
+            keep(gpt.parameters_mut(), id, &parts, shape, &mut kept);
+        }
+        // The others are widened, or belong to nothing, which is found out below.
+        found.extend(kept.into_iter().map(|(name, k)| (name, k.widened())));
+    }
     fill_renamed(path, gpt.parameters_mut(), found, parts)?;
     for (name, n) in huggingface::zeros(family, &c) {
         if take(path, found, &name, &[n])?.iter().any(|&x| x != 0.0) {
@@ -359,6 +411,46 @@ pub(crate) mod tests {
         let left: Vec<_> =
             std::fs::read_dir(dir.path()).unwrap().filter_map(Result::ok).map(|e| e.file_name()).collect();
         assert_eq!(left.len(), PRESETS.len(), "{left:?}");
+    }
+
+    #[test]
+    fn few_bits_are_read_as_they_are_and_score_nearly_the_same() {
+        use pupil_model::Batch;
+        use pupil_model::tensor::{DType, Graph};
+        let dir = tempfile::tempdir().unwrap();
+        let ids = [3, 1, 4, 1, 5];
+        let scores = |m: &dyn Model| {
+            let whole = 0..ids.len();
+            let batch = Batch::reading(&ids, std::slice::from_ref(&whole));
+            let mut g = Graph::inference(m.parameters(), DType::F32);
+            m.next_scores(&mut g, &batch).unwrap().to_vec()
+        };
+        let distance = |a: &[f32], b: &[f32]| {
+            let of = |x: &dyn Fn(usize) -> f32| (0..a.len()).map(|i| x(i).powi(2)).sum::<f32>().sqrt();
+            of(&|i| a[i] - b[i]) / of(&|i| a[i])
+        };
+        for name in ["llama3-8b", "gpt2", "gemma3-1b"] {
+            let gpt = Gpt::new(tiny(name), 5);
+            let before = scores(&gpt);
+            for (bits, bound) in [(Bits::Eight, 0.04), (Bits::Four, 0.4)] {
+                let path = dir.path().join(format!("{name}-{bits:?}"));
+                let network = Network::from(Gpt::new(tiny(name), 5));
+                atomic::write_folder(&path, &quantised_files(&network, &[1], bits).unwrap()).unwrap();
+                let mut back = load(&path).unwrap();
+                let after = scores(&back);
+                assert!(distance(&before, &after) < bound, "{name} {bits:?} {}", distance(&before, &after));
+                let id = back.parameters().find("blocks.0.up.weight").unwrap();
+                let as_it_is = bits == Bits::Eight && name != "gpt2";
+                assert_eq!(back.parameters().get(id).eight().is_some(), as_it_is, "{name}");
+                // Widened the same weights give the same scores but for the order of sums, and they can be learned further.
+                let ids: Vec<_> = back.parameters().iter().map(|(id, _)| id).collect();
+                for &id in &ids {
+                    let _ = back.parameters_mut().data_mut(id);
+                }
+                assert!(back.parameters().get(id).eight().is_none());
+                assert!(distance(&after, &scores(&back)) < 1e-5, "{name}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use pupil_tensor::kernels::eight::Eight;
 use pupil_tensor::kernels::pool;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -133,7 +134,7 @@ pub(crate) fn unpack(
     view: &TensorView<'_>,
 ) -> Option<Result<(String, Stored), Error>> {
     match (view.dtype(), name.strip_suffix("_packed")) {
-        (Dtype::I8, _) => Some(eight(file, name, view).map(|t| (name.to_owned(), t))),
+        (Dtype::I8, _) => Some(eight(file, name, view).map(|k| (name.to_owned(), k.widened()))),
         (Dtype::I32, Some(whole)) => Some(four(file, whole, view).map(|t| (whole.to_owned(), t))),
         _ => None,
     }
@@ -155,21 +156,39 @@ fn scales(file: &SafeTensors<'_>, name: &str, shape: [usize; 2]) -> Result<Vec<f
     }
 }
 
-fn eight(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Stored, String> {
+/// An 8-bit matrix as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) shape: [usize; 2],
+    pub(crate) numbers: Vec<i8>,
+    pub(crate) scales: Vec<f32>,
+}
+
+impl Kept {
+    /// What it stands for.
+    pub(crate) fn widened(self) -> Stored {
+        let data = Eight::new(self.numbers, self.scales, self.shape[1]).to_f32();
+        Stored { shape: self.shape.to_vec(), data }
+    }
+}
+
+/// An 8-bit matrix of a file, as it is.
+pub(crate) fn kept(
+    path: &Path,
+    file: &SafeTensors<'_>,
+    name: &str,
+    view: &TensorView<'_>,
+) -> Result<Kept, Error> {
+    eight(file, name, view).map_err(|what| Error::content(path, format!("tensor `{name}`: {what}")))
+}
+
+fn eight(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Kept, String> {
     let &[rows, cols] = view.shape() else {
         return Err(format!("shape {:?}, expected a matrix", view.shape()));
     };
     let scales = scales(file, name, [rows, 1])?;
-    let mut data = vec![0f32; rows * cols];
-    let from = view.data();
-    if cols > 0 {
-        pool::chunks(&mut data, cols, |r, to| {
-            let scale = scales[r];
-            let row = &from[r * cols..(r + 1) * cols];
-            to.iter_mut().zip(row).for_each(|(x, q)| *x = f32::from(*q as i8) * scale);
-        });
-    }
-    Ok(Stored { shape: vec![rows, cols], data })
+    let numbers = view.data().iter().map(|q| *q as i8).collect();
+    Ok(Kept { shape: [rows, cols], numbers, scales })
 }
 
 fn four(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Stored, String> {

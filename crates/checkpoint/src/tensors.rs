@@ -5,7 +5,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::{Error, quantised};
+use crate::Error;
+use crate::quantised::{self, Kept};
 
 /// A tensor on its way to or from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,12 +48,27 @@ pub(crate) fn raw_bytes(raw: Vec<Raw>) -> Result<Vec<u8>, String> {
 
 /// The tensors of a safetensors file, widened to f32; of whole numbers with scales what they stand for.
 pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Stored>, Error> {
+    read(path, bytes, None)
+}
+
+/// The same; 8-bit matrices go as they are to `kept`, if that is there.
+pub(crate) fn read(
+    path: &Path,
+    bytes: &[u8],
+    mut kept: Option<&mut HashMap<String, Kept>>,
+) -> Result<HashMap<String, Stored>, Error> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::content(path, format!("is no sound safetensors file: {e}")))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
         // 0, 1, 2, …: a buffer that old versions of transformers stored.
         if name.ends_with("position_ids") || quantised::is_part(&file, &name) {
+            continue;
+        }
+        if let Some(kept) = &mut kept
+            && view.dtype() == Dtype::I8
+        {
+            kept.insert(name.clone(), quantised::kept(path, &file, &name, &view)?);
             continue;
         }
         if let Some(whole) = quantised::unpack(path, &file, &name, &view) {

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::quantised::Kept;
 use crate::tensors::{self, Stored};
 use crate::{Error, read};
 
@@ -17,22 +18,26 @@ pub(crate) struct Weights {
     pub(crate) file: PathBuf,
     /// By the names that stand there.
     pub(crate) found: HashMap<String, Stored>,
+    /// 8-bit matrices, if they were to be kept as they are.
+    pub(crate) kept: HashMap<String, Kept>,
     /// Bytes of the files with the tensors.
     pub(crate) size: u64,
 }
 
-/// Reads them.
+/// Reads them. 8-bit matrices of a single file are kept as they are if `keep`.
 ///
 /// # Errors
 /// If there is no such file, or one of them is broken or contradicts the index.
-pub(crate) fn read_all(dir: &Path) -> Result<Weights, Error> {
+pub(crate) fn read_all(dir: &Path, keep: bool) -> Result<Weights, Error> {
     let (file, index) = (dir.join(WHOLE), dir.join(INDEX));
     if file.exists() || !index.exists() {
         if !file.exists() {
             pickles(dir)?;
         }
         let bytes = read(&file)?;
-        return Ok(Weights { found: tensors::from_bytes(&file, &bytes)?, size: bytes.len() as u64, file });
+        let mut kept = HashMap::new();
+        let found = tensors::read(&file, &bytes, keep.then_some(&mut kept))?;
+        return Ok(Weights { found, kept, size: bytes.len() as u64, file });
     }
     let (mut found, mut size) = (HashMap::new(), 0);
     for (name, listed) in listed(&index)? {
@@ -53,7 +58,7 @@ pub(crate) fn read_all(dir: &Path) -> Result<Weights, Error> {
             ));
         }
     }
-    Ok(Weights { file: index, found, size })
+    Ok(Weights { file: index, found, kept: HashMap::new(), size })
 }
 
 /// The files that an index names, with the tensors in each. Those of few bits stand in the index in their parts.
@@ -135,11 +140,11 @@ mod tests {
         write(d, "a.safetensors", &["x", "yy"]);
         write(d, "b.safetensors", &["zzz"]);
         index(d, json!({"x": "a.safetensors", "yy": "a.safetensors", "zzz": "b.safetensors"}));
-        let w = read_all(d).unwrap();
+        let w = read_all(d, false).unwrap();
         assert_eq!((w.found.len(), w.found["zzz"].data[0]), (3, 3.0));
         let refused = |map: Value, words: &[&str]| {
             index(d, map);
-            let e = read_all(d).err().unwrap().to_string();
+            let e = read_all(d, false).err().unwrap().to_string();
             assert!(words.iter().all(|w| e.contains(w)), "{e}");
         };
         refused(json!({"x": "absent.safetensors"}), &["absent.safetensors"]);
@@ -154,15 +159,15 @@ mod tests {
         refused(json!({"x": 3}), &["`x`"]);
         refused(json!([]), &["weight_map"]);
         std::fs::write(d.join(INDEX), "{").unwrap();
-        assert!(read_all(d).err().unwrap().to_string().contains("no JSON"));
+        assert!(read_all(d, false).err().unwrap().to_string().contains("no JSON"));
     }
 
     #[test]
     fn s08_pickles_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(read_all(dir.path()), Err(Error::Read { .. })));
+        assert!(matches!(read_all(dir.path(), false), Err(Error::Read { .. })));
         std::fs::write(dir.path().join("pytorch_model.bin"), "x").unwrap();
-        let e = read_all(dir.path()).err().unwrap().to_string();
+        let e = read_all(dir.path(), false).err().unwrap().to_string();
         assert!(e.contains("pytorch_model.bin") && e.contains("pickle"), "{e}");
     }
 
@@ -176,6 +181,6 @@ mod tests {
         write(&other, "x.safetensors", &["x"]);
         std::os::unix::fs::symlink(other.join("x.safetensors"), d.join("x.safetensors")).unwrap();
         index(&d, json!({"x": "x.safetensors"}));
-        assert!(read_all(&d).err().unwrap().to_string().contains("out of the directory"));
+        assert!(read_all(&d, false).err().unwrap().to_string().contains("out of the directory"));
     }
 }

@@ -96,6 +96,10 @@ fn open(a: &Arguments, sample: bool) -> anyhow::Result<()> {
 
 fn answer_lines(a: &Arguments, dir: &std::path::Path, network: &Network, sample: bool) -> anyhow::Result<()> {
     let Some(model) = network.encoder_decoder() else { return Ok(()) };
+    let asked = [(a.json, "--json"), (a.show_probs, "--show-probs"), (a.system.is_some(), "--system")];
+    if let Some((_, flag)) = asked.iter().find(|f| f.0) {
+        anyhow::bail!(Usage(format!("{flag} is for GPTs; {} answers line by line", dir.display())));
+    }
     if a.beam == 0 || a.beam > 1000 {
         anyhow::bail!(Usage(format!("--beam {}: 1 to 1000", a.beam)));
     }

@@ -3,8 +3,7 @@
 use pupil_infer::Sampler;
 
 /// What they do, as `/help` tells it.
-pub(crate) const HELP: &str = "\
-  /retry             another reply to the same words
+pub(crate) const HELP: &str = "  /retry             another reply to the same words
   /edit [WORDS]      says other words instead of the last ones (without words: edit them)
   /system [WORDS]    sets the scene from now on; `none` takes it away; without words: shows it
   /set [NAME VALUE]  temp, top-k, top-p, min-p, repeat-penalty, seed, max-tokens, stop; without a name: shows them

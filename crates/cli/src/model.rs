@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::exit::Usage;
 use crate::{newest, process};
 
+/// Tokens that a model sees where nobody says how many: memory for all that some were made for would be gigabytes.
+const CONTEXT: usize = 4096;
+
 /// Which model.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Choice {
@@ -48,7 +51,7 @@ pub(crate) struct Sampling {
     /// Tokens of a reply at most.
     #[arg(long, visible_alias = "max-new", default_value_t = 200)]
     pub(crate) max_tokens: usize,
-    /// Tokens that the model sees at most; by default as many as it was made for.
+    /// Tokens that the model sees at most; by default as many as it was made for, but 4096 of models made for more.
     #[arg(long)]
     ctx: Option<usize>,
     /// Ends a reply before this text; may be given several times.
@@ -78,7 +81,7 @@ impl Sampling {
             Some(n) if n < 2 || n > most => {
                 anyhow::bail!(Usage(format!("--ctx {n}: 2 to {most}, which the model was made for")))
             }
-            n => Ok(Generator::with_context(&m.gpt, m.dtype, n.unwrap_or(most))),
+            n => Ok(Generator::with_context(&m.gpt, m.dtype, n.unwrap_or(most.min(CONTEXT)))),
         }
     }
 }

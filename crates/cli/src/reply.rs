@@ -8,6 +8,7 @@ use pupil_model::{Alignment, EncoderDecoder};
 use pupil_tensor::{DType, Graph};
 use rustyline::error::ReadlineError;
 
+use crate::display::shown;
 use crate::recipe::Words;
 
 /// A model that answers line by line.
@@ -56,13 +57,13 @@ impl<'a> Replier<'a> {
     /// Answers one prompt, a terminal, or a pipe.
     pub(crate) fn talk(&self, prompt: Option<&str>) -> anyhow::Result<()> {
         match prompt {
-            Some(line) => println!("{}", self.reply(line)),
+            Some(line) => println!("{}", shown(&self.reply(line))),
             None if std::io::stdin().is_terminal() => return self.terminal(),
             None => {
                 for line in std::io::stdin().lock().lines() {
                     let line = line?;
                     if !line.trim().is_empty() {
-                        println!("{}", self.reply(&line));
+                        println!("{}", shown(&self.reply(&line)));
                         std::io::stdout().flush()?;
                     }
                 }
@@ -81,7 +82,7 @@ impl<'a> Replier<'a> {
                     "/quit" | "/exit" => return Ok(()),
                     words => {
                         let _ = editor.add_history_entry(words);
-                        println!("pupil> {}", self.reply(words));
+                        println!("pupil> {}", shown(&self.reply(words)));
                     }
                 },
                 Err(ReadlineError::Interrupted | ReadlineError::Eof) => return Ok(()),

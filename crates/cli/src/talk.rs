@@ -22,6 +22,9 @@ const LISTED: usize = 3;
 /// Rows of alternatives after a coloured reply: the tokens that the model was least sure of.
 const UNSURE: usize = 8;
 
+/// Tokens of room that are said before a reply.
+const TIGHT: usize = 24;
+
 /// How replies are printed.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Look {
@@ -225,6 +228,8 @@ impl<'a> Talk<'a> {
                 Event::Forgotten(n) => {
                     eprintln!("[the context is full: the oldest {n} messages are forgotten]")
                 }
+                // A reply that needs more is cut, and that is said then; here only if hardly any has room.
+                Event::Room(n) if n >= TIGHT => {}
                 Event::Room(n) => eprintln!("[the context leaves room for {n} tokens]"),
                 Event::Token { id, probability, likeliest } => {
                     tokens.push(Looked { id, probability, likeliest: likeliest.to_vec() });

@@ -120,3 +120,29 @@ fn without_a_command_the_newest_model_talks() {
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["mine"]);
 }
+
+#[test]
+fn a_model_of_eight_or_four_bits_talks() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("m"), &SPECIALS);
+    std::fs::write(dir.path().join("text"), "hello there, how are you ".repeat(40)).unwrap();
+    let size = |m: &str| std::fs::metadata(dir.path().join(m).join("model.safetensors")).unwrap().len();
+    for (bits, share) in [("8", 0.4), ("4", 0.3)] {
+        let arguments = ["quantize", "-m", "m", "--out", bits, "--bits", bits, "--data", "text", "--json"];
+        let (code, out, notes) = said(&pupil(dir.path(), &arguments, ""));
+        assert_eq!(code, 0, "{notes}");
+        let figures: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let figure = |name: &str| figures[name].as_f64().unwrap();
+        // A random model guesses before and after.
+        assert!(
+            (figure("bits_per_byte_after") / figure("bits_per_byte_before") - 1.0).abs() < 0.02,
+            "{figures}"
+        );
+        assert!((size(bits) as f64) < share * size("m") as f64);
+        let (code, out, notes) = said(&pupil(dir.path(), &["chat", "-m", bits, "-p", "hello"], ""));
+        assert!(code == 0 && !out.is_empty(), "{notes}");
+    }
+    let again = ["quantize", "-m", "m", "--out", "m"];
+    assert_eq!(said(&pupil(dir.path(), &again, "")).0, 2);
+    assert_eq!(said(&pupil(dir.path(), &["quantize", "-m", "m", "--out", "x", "--bits", "3"], "")).0, 2);
+}

@@ -1,8 +1,9 @@
 //! Parameters: what learning changes, with their gradients and the packed forms that the matrix product reads.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{OnceCell, Ref, RefCell};
 
 use crate::kernels::arithmetic;
+use crate::kernels::eight::Eight;
 use crate::kernels::matmul::Panels;
 use crate::kernels::matrix::{DType, Mat};
 
@@ -28,7 +29,7 @@ pub enum Role {
     Vector,
 }
 
-/// One named parameter, f32.
+/// One named parameter, f32; or of 8-bit numbers as they were read, which become f32 when somebody asks for that.
 #[derive(Debug)]
 pub struct Parameter {
     /// Its name, unique among its siblings.
@@ -39,13 +40,27 @@ pub struct Parameter {
     pub role: Role,
     /// Whether it stays as it is: it has no gradient and nothing is spent on one.
     frozen: bool,
-    data: Vec<f32>,
+    data: OnceCell<Vec<f32>>,
+    eight: Option<Eight>,
 }
 
 impl Parameter {
     /// Its values, row by row.
     pub fn data(&self) -> &[f32] {
-        &self.data
+        self.data.get_or_init(|| match &self.eight {
+            Some(eight) => eight.to_f32(),
+            None => vec![0.0; self.count()],
+        })
+    }
+
+    /// Its 8-bit form, if it was read in one and did not change since.
+    pub fn eight(&self) -> Option<&Eight> {
+        self.eight.as_ref()
+    }
+
+    /// How many numbers it has.
+    pub fn count(&self) -> usize {
+        self.shape[0] * self.shape[1]
     }
 
     /// Whether learning leaves it as it is.
@@ -86,7 +101,8 @@ impl Parameters {
     pub fn add(&mut self, name: impl Into<String>, shape: [usize; 2], role: Role) -> ParameterId {
         let name = name.into();
         assert!(self.find(&name).is_none(), "parameter `{name}` exists already");
-        self.list.push(Parameter { name, shape, role, frozen: false, data: vec![0.0; shape[0] * shape[1]] });
+        let (data, eight) = (OnceCell::new(), None);
+        self.list.push(Parameter { name, shape, role, frozen: false, data, eight });
         self.forward.push(RefCell::default());
         ParameterId(self.list.len() as u32 - 1)
     }
@@ -116,7 +132,32 @@ impl Parameters {
     /// The values of one parameter, to change.
     pub fn data_mut(&mut self, id: ParameterId) -> &mut [f32] {
         self.version += 1;
-        &mut self.list[id.index()].data
+        let p = &mut self.list[id.index()];
+        p.data();
+        p.eight = None;
+        p.data.get_mut().map(Vec::as_mut_slice).unwrap_or_default()
+    }
+
+    /// Makes these the values of one parameter.
+    ///
+    /// # Panics
+    /// If they are not as many as it has.
+    pub fn set(&mut self, id: ParameterId, data: Vec<f32>) {
+        self.version += 1;
+        let p = &mut self.list[id.index()];
+        assert_eq!(data.len(), p.count(), "parameter `{}` has {:?} values", p.name, p.shape);
+        (p.data, p.eight) = (OnceCell::from(data), None);
+    }
+
+    /// Makes one parameter an 8-bit matrix; what reads it widens it as it goes.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn set_eight(&mut self, id: ParameterId, eight: Eight) {
+        self.version += 1;
+        let p = &mut self.list[id.index()];
+        assert_eq!(eight.shape(), p.shape, "parameter `{}` has another shape", p.name);
+        (p.data, p.eight) = (OnceCell::new(), Some(eight));
     }
 
     /// All parameters in order of creation.
@@ -145,7 +186,7 @@ impl Parameters {
 
     /// Numbers in all of them together.
     pub fn count(&self) -> usize {
-        self.list.iter().map(|p| p.data.len()).sum()
+        self.list.iter().map(Parameter::count).sum()
     }
 
     /// Bytes of the packed forms made so far.
@@ -176,7 +217,10 @@ impl Parameters {
         if cell.borrow().what != what {
             let w = self.get(id);
             let mut p = cell.borrow_mut();
-            p.panels.pack(Mat::f32(&w.data, w.shape[0], w.shape[1]), transposed, dtype);
+            match &w.eight {
+                Some(eight) if transposed => p.panels.pack_eight(eight, dtype),
+                _ => p.panels.pack(Mat::f32(w.data(), w.shape[0], w.shape[1]), transposed, dtype),
+            }
             p.what = what;
         }
         Ref::map(cell.borrow(), |p| &p.panels)
@@ -193,7 +237,7 @@ pub struct Gradients {
 impl Gradients {
     /// Makes room for the parameters and clears.
     pub fn new(parameters: &Parameters) -> Gradients {
-        let room = |p: &Parameter| if p.frozen { Vec::new() } else { vec![0.0; p.data.len()] };
+        let room = |p: &Parameter| if p.frozen { Vec::new() } else { vec![0.0; p.count()] };
         let list: Vec<_> = parameters.list.iter().map(room).collect();
         Gradients { written: vec![false; list.len()], list }
     }

@@ -12,6 +12,7 @@ pub mod arithmetic;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod eight;
 pub mod embedding;
 pub mod gelu;
 pub mod glu;

@@ -61,6 +61,14 @@ impl Graph<'_> {
         if let Some(bad) = ids.iter().find(|&&i| i as usize >= rows) {
             panic!("embedding `{}`: index {bad} in a table of {rows} rows", p.name);
         }
+        if let Some(eight) = p.eight().filter(|_| self.keep) {
+            let mut rows = vec![0.0; ids.len() * width];
+            for (row, &id) in rows.chunks_exact_mut(width.max(1)).zip(ids) {
+                eight.widen(id as usize, row);
+            }
+            let each: Vec<u32> = (0..ids.len() as u32).collect();
+            return embedding::gather(&rows, width, &each, scale, x.f32s_mut(), accumulate);
+        }
         embedding::gather(p.data(), width, ids, scale, x.f32s_mut(), accumulate);
     }
 }

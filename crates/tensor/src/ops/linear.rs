@@ -11,6 +11,9 @@ use crate::parameters::{ParameterId, Parameters};
 use crate::tape::{Graph, Node, Record, Undo};
 use crate::tensor::Tensor;
 
+/// Rows up to which an 8-bit matrix is multiplied as it is: more are worth packing it for.
+const FEW: usize = 64;
+
 pub(crate) struct Saved {
     x: Tensor,
     weight: ParameterId,
@@ -80,12 +83,13 @@ impl Graph<'_> {
             residual: residual.map(Tensor::view),
             ..Epilogue::default()
         };
-        matmul::matmul(
-            x.view(),
-            &self.parameters.forward_panels(weight, self.dtype, self.keep),
-            y.view_mut(),
-            &epilogue,
-        );
+        match self.parameters.get(weight).eight() {
+            Some(eight) if self.keep && x.rows() <= FEW => eight.product(x.view(), y.view_mut(), &epilogue),
+            _ => {
+                let panels = self.parameters.forward_panels(weight, self.dtype, self.keep);
+                matmul::matmul(x.view(), &panels, y.view_mut(), &epilogue);
+            }
+        }
         let dtype = self.dtype;
         let residual = residual.and_then(|r| r.node);
         let name = |p: &Parameters| format!("linear `{}`", p.get(weight).name);

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 
 use self::pack::{Lanes, Word};
 use self::tile::{Lie, MAX_COLS, MAX_ROWS, TileFn, Tiles, tiles};
+use crate::kernels::eight::Eight;
 use crate::kernels::level::{Level, level};
 use crate::kernels::matrix::{DType, Element, Elements, ElementsMut, Mat, MatMut, bf16};
 use crate::kernels::pool::{self, Shareable};
@@ -92,6 +93,31 @@ impl Panels {
             pool::chunks(words, panel, |j, to| {
                 let first = j * width;
                 pack::pack(level, &w, lanes, word, first, width.min(cols - first), width, to);
+            });
+        }
+        (self.depth, self.cols, self.dtype, self.level) = (depth, cols, dtype, level);
+    }
+
+    /// Packs an 8-bit matrix as the right operand of `x·wᵀ`, without a whole copy of it as f32.
+    pub fn pack_eight(&mut self, w: &Eight, dtype: DType) {
+        thread_local! {
+            static WIDE: RefCell<Vec<f32>> = RefCell::default();
+        }
+        let level = level();
+        let [cols, depth] = w.shape();
+        let word = word(level, dtype);
+        let width = tiles(level, word == Word::Pair).cols;
+        let panel = word.steps(depth) * width;
+        if panel > 0 {
+            let words = room(&mut self.words, cols.div_ceil(width) * panel);
+            pool::chunks(words, panel, |j, to| {
+                let first = j * width;
+                let n = width.min(cols - first);
+                WIDE.with_borrow_mut(|wide| {
+                    wide.resize(n * depth, 0.0);
+                    w.widen(first, wide);
+                    pack::pack(level, &Mat::f32(wide, n, depth), Lanes::Rows, word, 0, n, width, to);
+                });
             });
         }
         (self.depth, self.cols, self.dtype, self.level) = (depth, cols, dtype, level);
