@@ -1,6 +1,6 @@
 //! A run: the loop over steps, its directory, and how it goes on after an interruption.
 //!
-//! Beside the [directory](crate::folder)'s own files `checkpoints/step-N/` holds what is needed to go on (a model directory with the state of
+//! Beside the directory's own files (`folder.rs`) `checkpoints/step-N/` holds what is needed to go on (a model directory with the state of
 //! everything that moves), `model/` the finished model. A checkpoint says where the next row stands, what losses were usual and
 //! which evaluation was the best, so a resumed run gives the bits of one that was never interrupted.
 
