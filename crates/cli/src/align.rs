@@ -6,6 +6,7 @@ use anyhow::Context;
 use pupil_chat::{Message, Renderer};
 use pupil_data::record::{Preference, Turn};
 use pupil_data::{Examples, Items, Preferences, prepare, starter};
+use pupil_eval::statistics::wilson;
 use pupil_infer::{Sampler, together};
 use pupil_model::{Gpt, Lora, Network, Settings as Architecture};
 use pupil_tensor::DType;
@@ -444,9 +445,9 @@ fn compared(of: &str, what: &str, before: &[bool], after: &[bool]) -> String {
     }
     let n = before.len() as f64;
     let share = |side: &[bool]| {
-        let p = side.iter().filter(|x| **x).count() as f64 / n;
-        let [low, high] = wilson(p, n);
-        format!("{:.1} % ({:.1} to {:.1})", 100.0 * p, 100.0 * low, 100.0 * high)
+        let right = side.iter().filter(|x| **x).count();
+        let (low, high) = wilson(right, side.len()).map_or((0.0, 1.0), |i| (i.low, i.high));
+        format!("{:.1} % ({:.1} to {:.1})", 100.0 * right as f64 / n, 100.0 * low, 100.0 * high)
     };
     let changes: Vec<f64> =
         before.iter().zip(after).map(|(b, a)| f64::from(u8::from(*a)) - f64::from(u8::from(*b))).collect();
@@ -464,23 +465,12 @@ fn compared(of: &str, what: &str, before: &[bool], after: &[bool]) -> String {
     )
 }
 
-/// The 95 % interval of a share (Wilson 1927).
-fn wilson(p: f64, n: f64) -> [f64; 2] {
-    let z = 1.96f64;
-    let (middle, size) = (p + z * z / (2.0 * n), 1.0 + z * z / n);
-    let wide = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-    [(middle - wide) / size, (middle + wide) / size]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_known_ones() {
-        // Of statsmodels: proportion_confint(8, 10, method="wilson") is (0.4902, 0.9433).
-        let [low, high] = wilson(0.8, 10.0);
-        assert!((low - 0.4902).abs() < 1e-3 && (high - 0.9433).abs() < 1e-3, "{low} {high}");
+    fn both_shares_and_their_difference_are_told() {
         let (before, after) = ([false; 100], [true; 100]);
         let text = compared("pairs", "it is so", &before, &after);
         assert!(

@@ -415,12 +415,10 @@ pub(crate) fn go(
     plan: Plan,
     gpt: Network,
     vocabulary: Vocabulary,
-    [train, validation]: [&dyn Examples; 2],
+    parts: [&dyn Examples; 2],
     name: &'static str,
 ) -> anyhow::Result<PathBuf> {
-    let care = common.saving.care()?;
     let stop = Arc::new(Stop::watch()?);
-    let plan = ranks::agreed(plan)?;
     let here = ranks::here();
     let stopped = |step: u64| Stopped {
         // Another rank may be the one that had the signal.
@@ -433,11 +431,11 @@ pub(crate) fn go(
         dir: out.to_owned(),
         id_bytes: &id_bytes,
         end,
-        train,
-        validation,
+        train: parts[0],
+        validation: parts[1],
         extra,
-        plan,
-        care,
+        plan: ranks::agreed(plan)?,
+        care: common.saving.care()?,
         about: about(common),
     };
     if here.rank() > 0 {
@@ -448,21 +446,17 @@ pub(crate) fn go(
         };
     }
     let begun = std::time::Instant::now();
-    let parts = [train, validation];
     let mut watch = Watch::new(&common.showing, out, &run.plan, name, &run.extra, parts, Arc::clone(&stop))?;
     let ending = run.start_across(here, gpt, common.resume, &mut |event| watch.event(&event));
     watch.end();
     match ending? {
         Ending::Done(_, result) => {
             let took = clock(begun.elapsed().as_secs_f64());
-            if result.bytes > 0 {
-                eprintln!(
-                    "  {name} took {took}; {:.3} bits per byte on held-out text",
-                    result.bits_per_byte()
-                );
-            } else {
-                eprintln!("  {name} took {took}; {}", judged(&result));
-            }
+            let said = match result.bytes {
+                0 => judged(&result),
+                _ => format!("{:.3} bits per byte on held-out text", result.bits_per_byte()),
+            };
+            eprintln!("  {name} took {took}; {said}");
             match stop.code() {
                 None => Ok(out.join("model")),
                 // Too late to stop anything; whoever waits for the signal's code gets it.

@@ -197,6 +197,19 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     check(d, "merge lora --out merged", 2, &["merged exists"]);
     check(d, "merge merged --out other", 2, &["nothing to merge"]);
     check(d, "finetune -m run --data chats.jsonl --out x --lora --target w", 2, &["--target w", "gate"]);
+    let letters = 'a'..='z';
+    let pair = |c: char| format!("{{\"prompt\":\"{c}\",\"chosen\":\"hello\",\"rejected\":\"hi\"}}\n");
+    std::fs::write(d.join("pairs.jsonl"), letters.clone().map(pair).collect::<String>()).unwrap();
+    let liked = "align -m chat --data pairs.jsonl --out liked --steps 3 --batch-tokens 128";
+    check(d, liked, 0, &["pairs to learn from", "the better reply is the likelier one", "95 % intervals"]);
+    check(d, liked, 2, &["holds a run already"]);
+    check(d, "align -m chat --data chats.jsonl --out x", 3, &["no pairs", "`chosen`"]);
+    let asked = |c: char| format!("{{\"question\":\"{c}\",\"answer\":\"hello\"}}\n");
+    std::fs::write(d.join("asked.jsonl"), letters.map(asked).collect::<String>()).unwrap();
+    let rewarded =
+        "align -m chat --reward exact --data asked.jsonl --out rewarded --group 2 --questions 2 --max-new 6";
+    check(d, &format!("{rewarded} --steps 2"), 0, &["questions to learn from", "the answer is right"]);
+    check(d, "align -m chat --reward number --data asked.jsonl --out x", 3, &["has no number"]);
     let said = check(d, "chat -m chat --temp 0 -p hi", 0, &[]);
     assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "hello there");
     check(d, "generate -m run --temp 0 --max-new 8 -p three", 0, &[]);

@@ -41,7 +41,7 @@ pub trait Rows {
     fn next(&mut self, row: &mut Row) -> Result<(), Error>;
 }
 
-/// Rows that are filled at a time.
+/// Rows that are filled at a time where there are conversations; documents fill one after the other.
 const OPEN: usize = 32;
 
 /// Where a row stands among those of a seed and a budget.
@@ -75,6 +75,8 @@ pub struct Items {
     pub truncated: usize,
     /// Conversations in which nothing is learned.
     pub dropped: usize,
+    /// Whether there are conversations: they have their own lengths, where documents are cut to the context.
+    has_chats: bool,
 }
 
 impl Items {
@@ -96,6 +98,7 @@ impl Items {
             self.dropped += 1;
             return;
         }
+        self.has_chats = true;
         self.push(&ids[..n], |i| learned[i]);
     }
 
@@ -168,7 +171,7 @@ impl Items {
 
     /// Every `divisor`-th sequence.
     pub fn every(&self, divisor: usize) -> Items {
-        let mut some = Items { masking: self.masking.clone(), ..Items::default() };
+        let mut some = Items { masking: self.masking.clone(), has_chats: self.has_chats, ..Items::default() };
         for (i, range) in self.ranges.iter().enumerate().step_by(divisor.max(1)) {
             if let Some(source) = self.source_ranges.get(i) {
                 let begin = some.sources.len();
@@ -351,6 +354,7 @@ impl<'a> Packer<'a> {
         }
         self.rows.clear();
         // Each sequence goes into the fullest open row that has room for it; among so many open ones nearly every row ends nearly full.
+        let most = if self.items.has_chats { OPEN } else { 1 };
         let mut open: Vec<(usize, Vec<u32>)> = Vec::new();
         let (mut dealt, mut rows) = (Vec::with_capacity(n), Vec::new());
         let mut close = |row: Vec<u32>| {
@@ -366,8 +370,8 @@ impl<'a> Packer<'a> {
                     open[i].1.push(item);
                 }
                 None => {
-                    if open.len() == OPEN {
-                        let fullest = (0..OPEN).max_by_key(|&i| (open[i].0, usize::MAX - i)).unwrap_or(0);
+                    if open.len() == most {
+                        let fullest = (0..most).max_by_key(|&i| (open[i].0, usize::MAX - i)).unwrap_or(0);
                         close(open.remove(fullest).1);
                     }
                     open.push((tokens, vec![item]));
@@ -524,7 +528,7 @@ mod tests {
         let mut random = Random::new(5, 0);
         for _ in 0..6000 {
             let n = 10 + random.below(60) * (1 + random.below(6));
-            items.push_document(&vec![7; n], 512);
+            items.push_chat(&vec![7; n], &vec![true; n], 512);
         }
         for budget in [512, 1024, 4096] {
             let p = Packer::new(&items, budget, 3);
