@@ -15,7 +15,7 @@ import sys
 MARGIN = 0.3
 NEW = 24
 WANTED = 6
-TRAIN = "--layers 2 --width 64 --heads 2 --context 64 --vocab 512 --batch-tokens 2048 --steps 1200 --dtype f32 --seed 1"
+TRAIN = "--layers 2 --width 64 --heads 2 --context 64 --vocab 512 --batch-tokens 2048 --steps 1200 --lr 4e-3 --muon 8e-3 --dtype f32 --seed 1"
 PROMPTS = [
     "Once upon a time", "One day", "The", "There was a", "She", "He", "It was", "hello", "The dog", "The cat", "In the morning",
     "At night", "The sun", "My name is", "I like", "What is", "They went", "A bird", "The little girl", "The old man", "Then",
