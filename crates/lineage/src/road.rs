@@ -54,7 +54,9 @@ pub(crate) fn adam(width: usize) -> optim::Settings {
 /// All generations for a vocabulary, in order of their years, with word vectors and states of about `width`.
 pub fn road(vocab: usize, context: usize, width: usize) -> Vec<Generation> {
     let adam = adam(width);
-    let muon = optim::Settings { muon: Some(8e-3), beta2: 0.95, weight_decay: 0.02, ..adam };
+    // Beside Muon AdamW has the embeddings alone, which bear more.
+    let muon =
+        optim::Settings { learning_rate: 1.2e-2, muon: Some(8e-3), beta2: 0.95, weight_decay: 0.02, ..adam };
     let network = |settings: Settings| Learner::Network(Box::new(settings), adam);
     let recurrent = |cell: rnn::Kind| {
         network(Settings::Rnn(rnn::Config {
