@@ -32,8 +32,8 @@ const ROW: usize = 2048;
 const HEAVY: f64 = 4e11;
 /// Tokens of an evaluation: at least so many, and at least a hundredth of the run's.
 const EVALUATED: u64 = 16_384;
-/// Bytes of the program itself, before it reads anything.
-const PROGRAM: u64 = 10 << 20;
+/// Bytes of the program itself, before it reads anything, and of the samples that it writes on the way.
+const PROGRAM: u64 = 14 << 20;
 
 /// The depth for vocabulary and context, which must be known before the machine is measured.
 pub(crate) fn likely_depth(a: &Pretrain) -> usize {
