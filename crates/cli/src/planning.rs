@@ -32,8 +32,10 @@ const ROW: usize = 2048;
 const HEAVY: f64 = 4e11;
 /// Tokens of an evaluation: at least so many, and at least a hundredth of the run's.
 const EVALUATED: u64 = 16_384;
-/// Bytes of the program itself, before it reads anything, and of the samples that it writes on the way.
-const PROGRAM: u64 = 14 << 20;
+/// Bytes of the program itself, before it reads anything.
+const PROGRAM: u64 = 10 << 20;
+/// Bytes of what comes after planning: more of the program, caches of the samples that are written on the way, the report.
+const LATER: u64 = 6 << 20;
 
 /// The depth for vocabulary and context, which must be known before the machine is measured.
 pub(crate) fn likely_depth(a: &Pretrain) -> usize {
@@ -213,7 +215,7 @@ pub(crate) fn plan(
         seconds_per_evaluation: evaluation,
         memory_bytes: process::peak_rss_mb()
             .saturating_mul(1_000_000)
-            .max(base + plan.memory_bytes() + shorter),
+            .max(base + plan.memory_bytes() + shorter + LATER),
         disk_bytes: plan.disk_bytes(),
         bits_per_byte: expected.map(|e| a.until_loss.map_or(e, |u| e.max(u))),
     });
