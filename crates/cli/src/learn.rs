@@ -215,6 +215,26 @@ pub(crate) fn corpus(common: &Common) -> anyhow::Result<Corpus> {
     Ok(corpus)
 }
 
+/// Leaves out what of the starter text's conversations, which are the last, does not fit into a context: those that a person gave are named
+/// instead, but nobody could mend these.
+fn keep_whole(corpus: &mut Corpus, tokenizer: &Tokenizer, context: usize) -> anyhow::Result<()> {
+    let renderer = pupil_chat::Renderer::new(tokenizer)?;
+    let given = corpus.chats.len().saturating_sub(CHATS);
+    let own = corpus.chats.split_off(given);
+    let before = own.len();
+    let fits = |c: &pupil_data::Chat| {
+        renderer.render_tools(&c.tools, &examples::messages(c), false).ids.len() <= context
+    };
+    corpus.chats.extend(own.into_iter().filter(fits));
+    let left_out = given + before - corpus.chats.len();
+    if left_out > 0 {
+        eprintln!(
+            "  {left_out} conversations of the starter text are longer than the context of {context} tokens and left out"
+        );
+    }
+    Ok(())
+}
+
 /// Sequences to learn from and to validate on.
 pub(crate) fn items(
     corpus: &Corpus,
@@ -346,8 +366,11 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     let mut opened = choice.opened(&dir, network)?;
     let there = ranks::shared(planned(common.resume, &common.out)?)?;
     let lora = a.lora.prepare(&mut opened.gpt, &dir, there.as_ref().map(|p| &p.lora), common.seed)?;
-    let corpus = corpus(common)?;
+    let mut corpus = corpus(common)?;
     let context = opened.gpt.config.context;
+    if common.data.is_empty() || common.starter {
+        keep_whole(&mut corpus, &opened.tokenizer, context)?;
+    }
     a.checks.run(&opened.tokenizer, &dir, &corpus.chats, context)?;
     let [mut train, validation] = items(&corpus, &opened.tokenizer, context, true)?;
     mix(a, &mut train, &opened.tokenizer, context)?;
