@@ -42,10 +42,10 @@ fn replies_go_to_standard_output_and_notes_to_standard_error() {
             ["chat", "-m", "m", "--max-tokens", "6"].iter().chain(arguments).copied().collect();
         said(&pupil(dir.path(), &all, input))
     };
-    // The likeliest token of these weights is never one that ends a reply; one that is drawn may be.
+    // The likeliest token of these weights is the last one again, which ends no reply; one that is drawn may.
     let (code, once, notes) = talk(&["-p", "hello", "--temp", "0"], "");
     assert_eq!(code, 0);
-    assert!(!once.trim().is_empty() && notes.contains("cut after 6 tokens"), "{once} {notes}");
+    assert!(!once.is_empty() && notes.contains("cut after 6 tokens"), "{once} {notes}");
     let drawn = |seed| talk(&["-p", "hello", "--seed", seed, "--temp", "5", "--min-p", "0"], "").1;
     assert_eq!(drawn("1"), drawn("1"), "the same seed gives the same reply");
     assert_ne!(drawn("1"), drawn("2"));
@@ -60,7 +60,8 @@ fn replies_go_to_standard_output_and_notes_to_standard_error() {
     // All but the last token of the first turn lay in the cache.
     assert_eq!(number(1, "cached_tokens"), number(0, "prompt_tokens") + 5);
     let (_, table, _) = talk(&["-p", "hello", "--show-probs", "--temp", "0"], "");
-    assert!(table.lines().count() == 7 && table.contains(" %   of") && !table.contains('\x1b'), "{table}");
+    let rows = table.lines().filter(|l| l.contains(" %   of")).count();
+    assert!(rows == 6 && !table.contains('\x1b'), "{table}");
 }
 
 #[test]
