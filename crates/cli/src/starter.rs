@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Conversations; stories are half as many.
     #[arg(long, default_value_t = 100_000)]
     size: usize,
+    /// Tokens of the model's context: with more than 256 some conversations are longer.
+    #[arg(long, default_value_t = 256)]
+    context: usize,
     /// Held-out questions of each skill.
     #[arg(long, default_value_t = 12)]
     questions: usize,
@@ -38,6 +41,8 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     let toml = persona.to_toml().map_err(anyhow::Error::msg)?;
     let named = a.persona.as_deref().unwrap_or(Path::new("persona.toml"));
     let curriculum = Curriculum::new(persona).map_err(|what| broken(named, what))?;
+    // A token is about three and a half bytes of this text.
+    let curriculum = curriculum.with_room(a.context.saturating_mul(7) / 2);
     std::fs::create_dir_all(&a.out).with_context(|| format!("making {}", a.out.display()))?;
     let chats = curriculum.chats(a.seed, a.size).map(|c| Ok(serde_json::to_string(&c)?));
     write(&a.out.join("chats.jsonl"), chats)?;

@@ -1,19 +1,25 @@
 //! Conversations: exchanges strung together, with what makes them a person's: small letters, missing marks, slips of the finger.
 
-use super::Curriculum;
-use super::book::{Exchange, Language, Skill};
+use super::book::{self, Exchange, Language, Skill};
 use super::style::{self, Style};
+use super::{Curriculum, THEN, held_out};
 use crate::random::Random;
 use crate::record::{Chat, Turn};
 
-/// Bytes that a conversation has at most, so that it fits into a small context.
-const ROOM: usize = 900;
+/// Bytes that a conversation has at most unless more are asked for, so that it fits into a context of about 256 tokens.
+pub(super) const ROOM: usize = 900;
+/// Of a hundred conversations, how many are long ones where there is more room.
+const LONG: usize = 8;
 
 impl Curriculum {
     pub(super) fn chat(&self, r: &mut Random) -> Chat {
         let language = if r.chance(super::CHINESE) { Language::Chinese } else { Language::English };
         let style = if r.chance(12) { style::draw(r, language) } else { Style::default() };
-        let count = [1, 1, 1, 2, 2, 2, 3, 3, 4, 6][r.below(10)];
+        let is_long = self.room > ROOM && r.chance(LONG);
+        let (count, room) = match is_long {
+            true => (8 + r.below(9), self.room),
+            false => ([1, 1, 1, 2, 2, 2, 3, 3, 4, 6][r.below(10)], ROOM),
+        };
         let mut exchanges: Vec<Exchange> = Vec::new();
         let mut told = 0;
         let plain = !style.short;
@@ -26,7 +32,7 @@ impl Curriculum {
         }
         if style.name.is_some() {
             let who = if language == Language::English { "who are you" } else { "你是谁" };
-            exchanges.extend(self.named(who, &style, r));
+            follow(&mut exchanges, self.named(who, &style, r));
         }
         for _ in 0..count {
             // A few people change the language in the middle.
@@ -35,16 +41,16 @@ impl Curriculum {
                 Language::Chinese if r.chance(4) => Language::English,
                 same => same,
             };
-            exchanges.extend(self.lesson(language, &style, &mut told, r));
+            follow(&mut exchanges, self.lesson(language, &style, &mut told, r));
         }
         if plain && r.chance(14) {
-            exchanges.extend(self.named(thanks, &style, r));
+            follow(&mut exchanges, self.named(thanks, &style, r));
         }
         if plain && r.chance(10) {
-            exchanges.extend(self.named(bye, &style, r));
+            follow(&mut exchanges, self.named(bye, &style, r));
         }
         let mut turns = woven(exchanges, r);
-        cut(&mut turns);
+        cut(&mut turns, room);
         let mut messages = Vec::with_capacity(turns.len() + 1);
         messages.extend(style.prompt.as_ref().map(|p| Turn::new("system", p.as_str())));
         for (i, text) in turns.iter().enumerate() {
@@ -198,6 +204,16 @@ fn about(skill: &str) -> u8 {
     }
 }
 
+/// Adds an exchange, unless its question after the last one's is a pair that is held out, although neither question is.
+fn follow(exchanges: &mut Vec<Exchange>, next: Option<Exchange>) {
+    let Some(next) = next else { return };
+    let before = exchanges.last().and_then(|e| e.asked().last());
+    let pair = before.zip(next.asked().next()).map(|(a, b)| [book::key(a), book::key(b)].join(THEN));
+    if !pair.is_some_and(|p| held_out(&p)) {
+        exchanges.push(next);
+    }
+}
+
 /// Exchanges one after the other; one that may wait is now and then interrupted by the next.
 fn woven(exchanges: Vec<Exchange>, r: &mut Random) -> Vec<String> {
     let mut turns = Vec::new();
@@ -220,11 +236,11 @@ fn woven(exchanges: Vec<Exchange>, r: &mut Random) -> Vec<String> {
 }
 
 /// Leaves away what there is no room for.
-fn cut(turns: &mut Vec<String>) {
+fn cut(turns: &mut Vec<String>, room: usize) {
     let mut bytes = 0;
     let fits = turns.chunks(2).take_while(|pair| {
         bytes += pair.iter().map(String::len).sum::<usize>() + 20;
-        bytes <= ROOM
+        bytes <= room
     });
     let keep = 2 * fits.count().max(1);
     turns.truncate(keep);

@@ -51,6 +51,7 @@ fn held_out(key: &str) -> bool {
 pub struct Curriculum {
     book: Book,
     persona: Persona,
+    room: usize,
 }
 
 /// A held-out question, and the answers that are right.
@@ -74,7 +75,12 @@ impl Curriculum {
     /// # Errors
     /// If a question or answer of the persona cannot be read.
     pub fn new(persona: Persona) -> Result<Curriculum, String> {
-        Ok(Curriculum { book: Book::new(&persona)?, persona })
+        Ok(Curriculum { book: Book::new(&persona)?, persona, room: conversation::ROOM })
+    }
+
+    /// The same with a few conversations as long as this many bytes, for models with room for them; 900 or less changes nothing.
+    pub fn with_room(self, bytes: usize) -> Curriculum {
+        Curriculum { room: bytes.max(conversation::ROOM), ..self }
     }
 
     /// The curriculum of pupil.
@@ -241,6 +247,18 @@ pub const HELD_OUT: [&str; 7] = [
 mod tests {
     use super::*;
     use std::collections::{HashMap, HashSet};
+
+    #[test]
+    fn where_there_is_room_some_conversations_are_long() {
+        let longest = |c: &Curriculum| {
+            let length = |c: Chat| c.messages.iter().map(|t| t.content.len()).sum::<usize>();
+            c.chats(3, 1000).map(length).max().unwrap()
+        };
+        let plain = Curriculum::standard().unwrap();
+        let usual = longest(&plain);
+        let long = longest(&plain.with_room(2000));
+        assert!(usual < 1200 && long > 1300 && long <= 2000, "{usual}, {long}");
+    }
 
     #[test]
     fn the_text_is_the_same_every_time_and_varied() {
