@@ -141,6 +141,9 @@ pub(crate) struct Finetune {
     /// `TEXT=0.1`; `starter=0.1` takes the starter text.
     #[arg(long)]
     pub(crate) mix: Vec<Mix>,
+    /// Begins without trying whether the model learns a small batch.
+    #[arg(long)]
+    pub(crate) no_preflight: bool,
     /// A model directory, one of adapters, or the directory of a run.
     #[arg(short, long)]
     pub(crate) model: PathBuf,
@@ -376,6 +379,7 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     mix(a, &mut train, &opened.tokenizer, context)?;
     drop(corpus);
     let data = fingerprint(&train, &opened.tokenizer.to_json());
+    let is_new = there.is_none();
     let plan = match there {
         Some(p) => checked(p, data)?,
         None => {
@@ -389,14 +393,11 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
             Plan { lora, ..plan }
         }
     };
-    go(
-        common,
-        plan,
-        opened.gpt.into(),
-        Vocabulary::of(&opened.tokenizer),
-        [&train, &validation],
-        "fine-tuning",
-    )
+    let mut model: Network = opened.gpt.into();
+    if is_new && !a.no_preflight {
+        crate::preflight::try_out(&plan, &train, &mut model)?;
+    }
+    go(common, plan, model, Vocabulary::of(&opened.tokenizer), [&train, &validation], "fine-tuning")
 }
 
 /// BLAKE3 of what is learned from and how it is cut into tokens.

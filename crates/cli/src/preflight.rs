@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pupil_chat::{Rendered, Renderer, Template};
-use pupil_data::Chat;
+use pupil_data::{Chat, Examples};
+use pupil_model::Network;
 use pupil_tokenizer::Tokenizer;
-use pupil_train::{examples, inspect};
+use pupil_train::{Plan, examples, inspect, preflight};
 
 /// What the checks of conversations take.
 #[derive(clap::Args, Clone, Default)]
@@ -55,6 +56,26 @@ impl Checks {
         }
         Ok(())
     }
+}
+
+/// Whether a model learns a small batch; it stays as it is.
+pub(crate) fn try_out(plan: &Plan, train: &dyn Examples, model: &mut Network) -> anyhow::Result<()> {
+    let begun = std::time::Instant::now();
+    let seen = preflight::learns_on(plan, train, model)?;
+    pupil_tensor::buffer::trim();
+    tell(&seen, begun);
+    Ok(())
+}
+
+/// Says what a preflight saw.
+pub(crate) fn tell(seen: &preflight::Outcome, begun: std::time::Instant) {
+    eprintln!(
+        "  preflight: one small batch went from a loss of {:.2} to {:.2} in {} steps, {:.1} s",
+        seen.first,
+        seen.last,
+        seen.steps,
+        begun.elapsed().as_secs_f64()
+    );
 }
 
 /// The template with which a model is served: its own, or that of pupil's chats.

@@ -161,13 +161,7 @@ fn try_out(a: &Pretrain, plan: &Plan, train: &dyn Examples) -> anyhow::Result<()
     let begun = Instant::now();
     let seen = preflight::learns(plan, train)?;
     pupil_tensor::buffer::trim();
-    eprintln!(
-        "  preflight: one small batch went from a loss of {:.2} to {:.2} in {} steps, {:.1} s",
-        seen.first,
-        seen.last,
-        seen.steps,
-        begun.elapsed().as_secs_f64()
-    );
+    crate::preflight::tell(&seen, begun);
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! Preflight: before a run, seconds that show whether its numbers can work at all.
 //!
 //! A fresh model knows nothing, so its loss is ln V; a model that learns anything learns one small batch by heart. Where either fails, the data, the
-//! settings or a kernel is broken, and hours would be lost. A copy is tried, the run's own model stays as it is.
+//! settings or a kernel is broken, and hours would be lost. The run's own model stays as it is.
 
 use pupil_data::{Examples, Row};
-use pupil_model::{Batch, Network};
+use pupil_model::{Batch, Model, Network};
+use pupil_tensor::{Parameter, ParameterId};
 
 use crate::evaluate::fill;
 use crate::plan::Plan;
@@ -19,6 +20,8 @@ const STEPS: usize = 30;
 const RATES: ([f32; 2], f32) = ([1e-2, 5e-3], 3e-3);
 /// Parameters of a model that can be expected to learn anything in so few steps.
 const ABLE: u64 = 10_000;
+/// A loss, nats for each target, at which a batch is known by heart before it is tried.
+const KNOWN: f64 = 0.1;
 /// Tokens of the batch.
 const TOKENS: usize = 128;
 
@@ -66,26 +69,45 @@ pub enum Error {
 /// # Errors
 /// If the first loss is not ln V, or the batch is not learned in thirty steps; then the run should not begin.
 pub fn learns(plan: &Plan, train: &dyn Examples) -> Result<Outcome, Error> {
+    try_out(plan, train, &mut Network::new(plan.model.clone(), plan.seed), true)
+}
+
+/// Tries the model that a run will go on from; afterwards it is what it was.
+///
+/// # Errors
+/// If the batch is not learned in thirty steps; then the run should not begin.
+pub fn learns_on(plan: &Plan, train: &dyn Examples, model: &mut Network) -> Result<Outcome, Error> {
+    let learned = |p: &Parameter| !p.is_frozen();
+    let parameters = model.parameters().iter().filter(|(_, p)| learned(p));
+    let before: Vec<(ParameterId, Vec<f32>)> = parameters.map(|(id, p)| (id, p.data().to_vec())).collect();
+    let outcome = try_out(plan, train, model, false);
+    for (id, data) in before {
+        model.parameters_mut().set(id, data);
+    }
+    outcome
+}
+
+fn try_out(plan: &Plan, train: &dyn Examples, model: &mut Network, is_fresh: bool) -> Result<Outcome, Error> {
     let batch = [small(plan, train)?];
-    let mut model = Network::new(plan.model.clone(), plan.seed);
     let mut optimiser = plan.optimiser;
     let (both, alone) = RATES;
     optimiser.learning_rate =
         optimiser.learning_rate.max(if optimiser.muon.is_some() { both[0] } else { alone });
     optimiser.muon = optimiser.muon.map(|m| m.max(both[1]));
-    let mut step = Step::new(&model, optimiser, plan.dtype(), plan.seed);
-    let first = step.run(&mut model, &batch, 0.0)?.loss.mean();
+    let mut step = Step::new(model, optimiser, plan.dtype(), plan.seed);
+    let first = step.run(model, &batch, 0.0)?.loss.mean();
     let expected = (plan.model.vocab() as f64).ln();
-    if (first - expected).abs() > MARGIN {
+    if is_fresh && (first - expected).abs() > MARGIN {
         return Err(Error::Initial { found: first, expected });
     }
     let mut outcome = Outcome { first, last: first, steps: 0 };
-    if plan.model.parameter_count() < ABLE {
+    // What is known already needs no learning.
+    if plan.model.parameter_count() < ABLE || first < KNOWN {
         return Ok(outcome);
     }
     while outcome.steps < STEPS {
         outcome.steps += 1;
-        outcome.last = step.run(&mut model, &batch, 1.0)?.loss.mean();
+        outcome.last = step.run(model, &batch, 1.0)?.loss.mean();
         if outcome.last < LEARNED * first {
             return Ok(outcome);
         }
@@ -165,6 +187,21 @@ mod tests {
                 "{e}"
             );
         }
+    }
+
+    #[test]
+    fn a_model_that_goes_on_is_tried_and_stays_what_it_was() {
+        let (sound, items) = plan(1e-3, Some(1e-3));
+        let mut model = Network::new(sound.model.clone(), 7);
+        let all =
+            |m: &Network| m.parameters().iter().flat_map(|(_, p)| p.data().to_vec()).collect::<Vec<_>>();
+        let before = all(&model);
+        let seen = learns_on(&sound, &items, &mut model).unwrap();
+        assert!(seen.last < LEARNED * seen.first && seen.steps > 0, "{seen:?}");
+        assert_eq!(all(&model), before);
+        let hopeless = plan(10.0, Some(10.0)).0;
+        learns_on(&hopeless, &items, &mut model).unwrap_err();
+        assert_eq!(all(&model), before);
     }
 
     #[test]
