@@ -47,6 +47,7 @@ mod tokenizer;
 mod voice;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -128,19 +129,10 @@ enum Command {
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report));
     signals::let_large_files_fail();
-    let (words, recipe) = match arguments::expand(std::env::args_os().collect(), &Cli::command()) {
-        Ok(expanded) => expanded,
-        Err(e) => return failed(&e),
+    let cli = match parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(e) => return e.downcast_ref().map_or_else(|| failed(&e), wrong),
     };
-    let parsed = Cli::command().try_get_matches_from(words);
-    let parsed = parsed.and_then(|m| Cli::from_arg_matches(&m).map(|cli| (m, cli)));
-    let (matches, mut cli) = match parsed {
-        Ok(parsed) => parsed,
-        Err(e) => return wrong(&e),
-    };
-    if let (Some(Command::Pretrain(a)), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
-        a.given = arguments::given(&Cli::command(), "pretrain", given, recipe.as_ref());
-    }
     let several = match &cli.command {
         Some(Command::Pretrain(_) | Command::Finetune(_)) => true,
         Some(Command::Bench(b)) => b.is_between_ranks(),
@@ -173,6 +165,17 @@ fn main() -> ExitCode {
             code
         }
     }
+}
+
+/// A command from the words that are typed, the program's name first.
+fn parse(words: Vec<OsString>) -> anyhow::Result<Cli> {
+    let (words, recipe) = arguments::expand(words, &Cli::command())?;
+    let matches = Cli::command().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Some(Command::Pretrain(a)), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        a.given = arguments::given(&Cli::command(), "pretrain", given, recipe.as_ref());
+    }
+    Ok(cli)
 }
 
 fn failed(e: &anyhow::Error) -> ExitCode {

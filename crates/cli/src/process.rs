@@ -1,5 +1,7 @@
 //! What the operating system knows of this process: its command, its age and its peak memory; and the element type that its processor suits.
 
+use std::sync::{Mutex, PoisonError};
+
 use pupil_tensor::DType;
 use pupil_tensor::kernels::level::{Level, level};
 
@@ -18,15 +20,31 @@ pub(crate) fn seconds_since_start() -> f64 {
     age().unwrap_or(0.0)
 }
 
-/// The command that this process is, as a shell takes it; without `--resume`, which makes nothing by itself.
+/// The words of the command that is being done, where it is not the one that was typed: a stage of a speedrun.
+static STAGE: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// From here on the command is this one.
+pub(crate) fn is_now(words: &[String]) {
+    *STAGE.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.to_vec());
+}
+
+/// The command that is being done, as a shell takes it; without `--resume`, which makes nothing by itself.
 pub(crate) fn command() -> String {
-    let word = |a: std::ffi::OsString| {
-        let a = a.to_string_lossy().into_owned();
-        let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
-        if !a.is_empty() && a.chars().all(is_plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
-    };
-    let words = std::env::args_os().skip(1).map(word).filter(|w| w != "--resume");
+    let typed = || std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> =
+        STAGE.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(typed);
+    let words = words.iter().filter(|w| *w != "--resume").map(|w| quoted(w));
     std::iter::once("pupil".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// Most resident memory so far, in megabytes (10⁶ bytes).

@@ -546,6 +546,32 @@ fn n07_extreme_numbers_are_refused_with_what_is_legal_or_do_what_they_say() {
 }
 
 #[test]
+fn c16_a_speedrun_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
+    const KILLS: u64 = 5;
+    let dir = place();
+    let command = "speedrun --exactly 6 300 --out";
+    let begun = Instant::now();
+    check(dir.path(), &format!("{command} straight"), 0, &["Evaluation", "pupil eval --limit 20 -m straight/chat"]);
+    let whole = begun.elapsed().as_micros() as u64;
+    let mut random = Random(16);
+    for kill in 0..KILLS {
+        let mut child = pupil(dir.path(), &format!("{command} killed"));
+        let mut child = child.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(whole * (1 + kill) / KILLS / 2 + random.below(whole / 4)));
+        // It may have come to its end: then there is nothing left to kill, and nothing must change.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    check(dir.path(), &format!("{command} killed"), 0, &["pupil chat -m killed"]);
+    let made = ["data/chats.jsonl", "data/stories.txt", "data/skills.jsonl", "data/persona.toml"];
+    let made = made.into_iter().chain(["tokenizer.json", "base/model/model.safetensors"]);
+    for file in made.chain(["chat/model/model.safetensors", "chat/model/tokenizer.json"]) {
+        let read = |run: &str| std::fs::read(dir.path().join(run).join(file)).unwrap();
+        assert!(read("straight") == read("killed"), "{file}");
+    }
+}
+
+#[test]
 fn c16_v08_the_same_command_gives_the_same_files() {
     let dir = place();
     for run in ["a", "b"] {
