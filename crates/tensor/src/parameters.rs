@@ -138,6 +138,17 @@ impl Parameters {
         p.data.get_mut().map(Vec::as_mut_slice).unwrap_or_default()
     }
 
+    /// The values of all parameters that are not frozen, to change side by side.
+    pub fn learning(&mut self) -> impl Iterator<Item = (ParameterId, Role, [usize; 2], &mut [f32])> {
+        self.version += 1;
+        self.list.iter_mut().enumerate().filter(|(_, p)| !p.frozen).map(|(i, p)| {
+            p.data();
+            p.eight = None;
+            let data = p.data.get_mut().map(Vec::as_mut_slice).unwrap_or_default();
+            (ParameterId(i as u32), p.role, p.shape, data)
+        })
+    }
+
     /// Makes these the values of one parameter.
     ///
     /// # Panics
@@ -250,6 +261,16 @@ impl Gradients {
     /// The gradient of one parameter; zeros if nothing contributed, nothing if it is frozen.
     pub fn get(&mut self, id: ParameterId) -> &[f32] {
         self.accumulator(id)
+    }
+
+    /// All gradients, by the parameters' indices.
+    pub fn all(&mut self) -> &[Vec<f32>] {
+        for (buffer, written) in self.list.iter_mut().zip(&mut self.written) {
+            if !std::mem::replace(written, true) {
+                buffer.fill(0.0);
+            }
+        }
+        &self.list
     }
 
     /// The gradient of one parameter, to change in place (scaling, clipping, reduction between machines).

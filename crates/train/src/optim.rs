@@ -4,10 +4,13 @@
 //! five Newton–Schulz steps; its update is scaled by `0.2·√max(rows, cols)`, so that it has the size of AdamW's and one learning
 //! rate serves both (Liu et al. 2025).
 
+use std::sync::{Mutex, PoisonError};
+
 use pupil_tensor::kernels::adamw::{self, AdamW};
 use pupil_tensor::kernels::arithmetic;
 use pupil_tensor::kernels::newton_schulz::NewtonSchulz;
-use pupil_tensor::{DType, Gradients, ParameterId, Parameters, Role};
+use pupil_tensor::kernels::pool;
+use pupil_tensor::{DType, Gradients, Parameters, Role};
 use serde::{Deserialize, Serialize};
 
 /// The settings of an optimiser.
@@ -60,12 +63,43 @@ struct Moments {
     second: Vec<f32>,
 }
 
+/// Elements of a matrix that one thread moves.
+const SMALL: usize = 1 << 18;
+
+/// What a move needs beside its matrix.
+#[derive(Default)]
+struct Workspace {
+    newton_schulz: NewtonSchulz,
+    update: Vec<f32>,
+}
+
+/// A step of Muon for one matrix.
+struct Move<'a> {
+    weights: &'a mut [f32],
+    gradient: &'a [f32],
+    momentum: &'a mut [f32],
+    shape: [usize; 2],
+}
+
+impl Move<'_> {
+    fn make(&mut self, here: &mut Workspace, rate: f32, decay: f32, scale: f32, dtype: DType) {
+        let ([rows, cols], update) = (self.shape, &mut here.update);
+        update.resize(self.gradient.len(), 0.0);
+        // momentum = μ·momentum + g, update = g + μ·momentum (Nesterov).
+        arithmetic::momentum(self.momentum, self.gradient, MUON_MOMENTUM, scale, update);
+        here.newton_schulz.orthogonalise(update, rows, cols, dtype);
+        let size = 0.2 * (rows.max(cols) as f32).sqrt();
+        // w = (1 − rate·decay)·w − rate·size·update
+        arithmetic::scale_add(self.weights, decay, -rate * size, update);
+    }
+}
+
 /// An optimiser with its state.
 pub struct Optimiser {
     settings: Settings,
     moments: Vec<Moments>,
-    newton_schulz: NewtonSchulz,
-    update: Vec<f32>,
+    /// As many as threads made moves at the same time.
+    workspaces: Mutex<Vec<Workspace>>,
     /// Updates done.
     steps: u64,
 }
@@ -82,7 +116,7 @@ impl Optimiser {
             Moments { first: vec![0.0; p.data().len()], second }
         });
         let moments = moments.collect();
-        Optimiser { settings, moments, newton_schulz: NewtonSchulz::default(), update: Vec::new(), steps: 0 }
+        Optimiser { settings, moments, workspaces: Mutex::default(), steps: 0 }
     }
 
     /// Its settings.
@@ -111,58 +145,58 @@ impl Optimiser {
         dtype: DType,
     ) {
         self.steps += 1;
-        let ids: std::ops::Range<usize> = 0..parameters.len();
-        for i in ids {
+        if let Some(rate) = self.settings.muon {
+            self.muon(parameters, gradients, rate * factor, scale, dtype);
+        }
+        for i in 0..parameters.len() {
             let id = parameters.id(i);
-            if parameters.get(id).is_frozen() {
+            let p = parameters.get(id);
+            if p.is_frozen() || (self.settings.muon.is_some() && p.role == Role::Matrix) {
                 continue;
             }
-            let (role, shape) = (parameters.get(id).role, parameters.get(id).shape);
-            let decay = if role == Role::Vector { 0.0 } else { self.settings.weight_decay };
-            match self.settings.muon {
-                Some(rate) if role == Role::Matrix => {
-                    self.muon(parameters, id, gradients.get(id), shape, rate * factor, decay, scale, dtype);
-                }
-                _ => {
-                    let s = &self.settings;
-                    let bias =
-                        if s.eps_first { 1.0 - f64::from(s.beta2).powf(self.steps as f64) } else { 1.0 };
-                    let eps = (f64::from(s.eps) / bias.sqrt()) as f32;
-                    let rule = AdamW {
-                        lr: s.learning_rate * factor,
-                        beta1: s.beta1,
-                        beta2: s.beta2,
-                        eps,
-                        weight_decay: decay,
-                    };
-                    let m = &mut self.moments[i];
-                    let (w, g) = (parameters.data_mut(id), gradients.get(id));
-                    adamw::step(w, g, &mut m.first, &mut m.second, &rule, self.steps, scale);
-                }
-            }
+            let s = &self.settings;
+            let bias = if s.eps_first { 1.0 - f64::from(s.beta2).powf(self.steps as f64) } else { 1.0 };
+            let eps = (f64::from(s.eps) / bias.sqrt()) as f32;
+            let rule = AdamW {
+                lr: s.learning_rate * factor,
+                beta1: s.beta1,
+                beta2: s.beta2,
+                eps,
+                weight_decay: if p.role == Role::Vector { 0.0 } else { s.weight_decay },
+            };
+            let m = &mut self.moments[i];
+            let (w, g) = (parameters.data_mut(id), gradients.get(id));
+            adamw::step(w, g, &mut m.first, &mut m.second, &rule, self.steps, scale);
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one update rule")]
+    /// Moves all matrices. Small ones leave a thread nothing to share, so each is done by one thread, several at a time; large ones by all threads,
+    /// one after the other. Which way is taken changes no bit.
     fn muon(
         &mut self,
         parameters: &mut Parameters,
-        id: ParameterId,
-        gradient: &[f32],
-        [rows, cols]: [usize; 2],
+        gradients: &mut Gradients,
         rate: f32,
-        decay: f32,
         scale: f32,
         dtype: DType,
     ) {
-        let momentum = &mut self.moments[id.index()].first;
-        self.update.resize(gradient.len(), 0.0);
-        // momentum = μ·momentum + g, update = g + μ·momentum (Nesterov).
-        arithmetic::momentum(momentum, gradient, MUON_MOMENTUM, scale, &mut self.update);
-        self.newton_schulz.orthogonalise(&mut self.update, rows, cols, dtype);
-        let size = 0.2 * (rows.max(cols) as f32).sqrt();
-        // w = (1 − rate·decay)·w − rate·size·update
-        arithmetic::scale_add(parameters.data_mut(id), 1.0 - rate * decay, -rate * size, &self.update);
+        let (decay, gradients) = (1.0 - rate * self.settings.weight_decay, gradients.all());
+        let matrices = parameters.learning().filter(|(_, role, ..)| *role == Role::Matrix);
+        let mut moments = self.moments.iter_mut().enumerate();
+        let moves = matrices.filter_map(|(id, _, shape, weights)| {
+            let (_, m) = moments.find(|(i, _)| *i == id.index())?;
+            Some(Move { weights, gradient: &gradients[id.index()], momentum: &mut m.first, shape })
+        });
+        let (mut small, mut large): (Vec<Move<'_>>, Vec<Move<'_>>) =
+            moves.partition(|m| m.weights.len() <= SMALL);
+        let free = &self.workspaces;
+        let make = |m: &mut Move<'_>| {
+            let mut here = free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            m.make(&mut here, rate, decay, scale, dtype);
+            free.lock().unwrap_or_else(PoisonError::into_inner).push(here);
+        };
+        pool::chunks(&mut small, 1, |_, m| m.iter_mut().for_each(make));
+        large.iter_mut().for_each(make);
     }
 
     /// Its state by parameter name, for a checkpoint: first and second moments (both are empty of frozen parameters, the second for Muon's matrices).

@@ -2,7 +2,8 @@
 //!
 //! Rows are taken in chunks: logits, loss, their gradient, and from it `dx` and `dw` at once, while the chunk is in cache. The loss is where
 //! backward begins, so with a tape its gradient (times `scale`) is recorded right here: `dx` seeds the tape, `dw` is added to the
-//! parameter's gradient. Rows of weight 0 contribute exactly nothing. Equals `torch.nn.functional.cross_entropy`
+//! parameter's gradient. Rows of weight 0 contribute exactly nothing; where they are many, as a person's words in a conversation are, only the others are
+//! computed. Equals `torch.nn.functional.cross_entropy`
 //! with `reduction="sum"` on the rows that count.
 
 use crate::kernels::matmul::{self, Epilogue};
@@ -137,6 +138,12 @@ impl Graph<'_> {
         );
         if let Some(bad) = targets.iter().find(|&&i| i as usize >= vocab) {
             panic!("cross_entropy: target {bad} in a vocabulary of {vocab}");
+        }
+        let learned: Vec<usize> = (0..t).filter(|&i| weights.f32s()[i] != 0.0).collect();
+        if !learned.is_empty() && learned.len() * 8 <= t * 7 {
+            let x = self.rows(x, &learned);
+            let targets = Indices::new(&learned.iter().map(|&i| targets[i]).collect::<Vec<u32>>());
+            return self.cross_entropy(&x, weight, &targets, &weights.select_rows(&learned), options);
         }
         let rows = (CHUNK_LOGITS / vocab).clamp(64, t.max(64));
         let [mut losses, mut right] = [(); 2].map(|()| Tensor::new(t, 1, DType::F32));
