@@ -11,6 +11,7 @@ use pupil_tensor::DType;
 use pupil_tokenizer::Tokenizer;
 use pupil_train::evaluate::Evaluation;
 use pupil_train::optim::Settings;
+use pupil_train::plan::Limits;
 use pupil_train::run::Run;
 use pupil_train::schedule::Schedule;
 use pupil_train::{About, Care, Ending, Plan, examples, plan};
@@ -18,6 +19,7 @@ use pupil_train::{About, Care, Ending, Plan, examples, plan};
 use crate::exit::{Stopped, Usage};
 use crate::merge::LoraArguments;
 use crate::model::{Choice, end_ids, tokenizer_files};
+use crate::planning;
 use crate::preflight::Checks;
 use crate::process;
 use crate::progress::clock;
@@ -305,6 +307,17 @@ pub(crate) fn settle(
         }
         (None, None) => default_steps,
     };
+    let read = steps * (rows * row_tokens) as u64;
+    let limits = match common.minutes.filter(|_| common.steps.is_none()) {
+        // The steps are settled anew as the run goes, since conversations, of which a part is learned, are faster than what was measured; and a sample
+        // says how good the model is.
+        Some(minutes) => Limits {
+            seconds: Some((minutes * 60.0 - begun.elapsed().as_secs_f64() - 0.5).max(1.0)),
+            evaluate_tokens: Some(planning::EVALUATED.max(read / 100)),
+            ..Limits::default()
+        },
+        None => Limits::default(),
+    };
     let plan = Plan {
         stage: stage.to_owned(),
         model: model.clone(),
@@ -315,12 +328,12 @@ pub(crate) fn settle(
         row_tokens,
         seed: common.seed,
         dtype: dtype.name().to_owned(),
-        evaluate_every: (steps / 4).max(1),
+        evaluate_every: steps.div_ceil(4).max(1),
         save_every: common.save_every.max(1),
         keep_best: false,
         lora: None,
         data,
-        limits: pupil_train::plan::Limits::default(),
+        limits,
         forecast: None,
     };
     let epochs = (steps * (rows * row_tokens) as u64) as f64 / train.tokens() as f64;

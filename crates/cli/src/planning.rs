@@ -31,7 +31,7 @@ const ROW: usize = 2048;
 /// Operations of a row from which on its time is reckoned from that of smaller models instead of measured: a second or two.
 const HEAVY: f64 = 4e11;
 /// Tokens of an evaluation: at least so many, and at least a hundredth of the run's.
-const EVALUATED: u64 = 16_384;
+pub(crate) const EVALUATED: u64 = 16_384;
 /// Bytes of the program itself, before it reads anything.
 const PROGRAM: u64 = 10 << 20;
 /// Bytes of what comes after planning: more of the program, caches of the samples that are written on the way, the report.

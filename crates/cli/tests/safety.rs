@@ -551,7 +551,12 @@ fn c16_a_speedrun_that_is_killed_anywhere_goes_on_to_the_same_bytes() {
     let dir = place();
     let command = "speedrun --exactly 6 300 --out";
     let begun = Instant::now();
-    check(dir.path(), &format!("{command} straight"), 0, &["Evaluation", "pupil eval --limit 20 -m straight/chat"]);
+    check(
+        dir.path(),
+        &format!("{command} straight"),
+        0,
+        &["Evaluation", "pupil eval --limit 20 -m straight/chat"],
+    );
     let whole = begun.elapsed().as_micros() as u64;
     let mut random = Random(16);
     for kill in 0..KILLS {
