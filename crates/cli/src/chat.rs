@@ -73,7 +73,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
 }
 
 fn open(a: &Arguments, sample: bool) -> anyhow::Result<()> {
-    let sampler = a.sampling.sampler()?;
+    a.sampling.sampler(None)?;
     let (dir, network) = a.model.network()?;
     if a.model.model.is_none() {
         eprintln!("Talking with {}.", dir.display());
@@ -82,6 +82,7 @@ fn open(a: &Arguments, sample: bool) -> anyhow::Result<()> {
         return answer_lines(a, &dir, &network, sample);
     }
     let m = a.model.opened(&dir, network)?;
+    let sampler = a.sampling.sampler(m.temperature)?;
     let mut talk = Talk::with(&m, a.sampling.generator(&m)?, sampler, a.sampling.max_tokens)?;
     talk.look = Look { json: a.json, raw: a.raw, probabilities: a.show_probs };
     talk.conversation.stops.clone_from(&a.sampling.stop);

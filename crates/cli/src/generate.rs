@@ -32,11 +32,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
-    let sampler = a.sampling.sampler()?;
+    a.sampling.sampler(None)?;
     let Some(text) = a.text.as_deref().or(a.prompt.as_deref()) else {
         anyhow::bail!(Usage("generate needs a text to go on with: pupil generate -m RUN \"TEXT\"".into()));
     };
     let m = a.model.open()?;
+    let sampler = a.sampling.sampler(m.temperature)?;
     let ids = beginning(&m, text)?;
     let mut generator = a.sampling.generator(&m)?;
     let escape = !a.raw || std::io::stdout().is_terminal();

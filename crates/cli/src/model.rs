@@ -27,12 +27,15 @@ pub(crate) struct Choice {
     pub(crate) dtype: String,
 }
 
+/// The temperature where neither a person nor the model's files say one.
+const TEMPERATURE: f32 = 0.7;
+
 /// How tokens are chosen.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Sampling {
-    /// Scores are divided by it; 0 takes the best token.
-    #[arg(long, visible_alias = "temperature", default_value_t = 0.7, allow_negative_numbers = true)]
-    temp: f32,
+    /// Scores are divided by it; 0 takes the best token. By default what the model's generation_config.json says, else 0.7.
+    #[arg(long, visible_alias = "temperature", allow_negative_numbers = true)]
+    temp: Option<f32>,
     /// Only the best so many; 0: all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
@@ -60,9 +63,10 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// The sampler, if its settings have a meaning.
-    pub(crate) fn sampler(&self) -> anyhow::Result<Sampler> {
-        let Sampling { temp: temperature, top_k, top_p, min_p, repeat_penalty, seed, .. } = *self;
+    /// The sampler, if its settings have a meaning; `suggested` is the model's own temperature.
+    pub(crate) fn sampler(&self, suggested: Option<f32>) -> anyhow::Result<Sampler> {
+        let Sampling { temp, top_k, top_p, min_p, repeat_penalty, seed, .. } = *self;
+        let temperature = temp.or(suggested).unwrap_or(TEMPERATURE);
         let sampler = Sampler { temperature, top_k, top_p, min_p, repeat_penalty, seed };
         sampler.check().map_err(Usage)?;
         if self.max_tokens == 0 {
@@ -93,6 +97,8 @@ pub(crate) struct Opened {
     pub(crate) dtype: DType,
     /// Ids that end a text or a turn.
     pub(crate) ends: Vec<u32>,
+    /// The temperature that its files suggest.
+    pub(crate) temperature: Option<f32>,
     /// The chat template of another program's model.
     template: Option<Told>,
     dir: PathBuf,
@@ -168,21 +174,30 @@ impl Choice {
             tokenizer.len(),
             gpt.config.vocab
         );
-        let (mut ends, template) = told;
+        let Advice { mut ends, temperature, template } = told;
         ends.retain(|&id| (id as usize) < gpt.config.vocab);
         Ok(Opened {
             gpt,
             tokenizer,
             dtype: process::dtype(&self.dtype)?,
             ends,
+            temperature,
             template,
             dir: dir.to_owned(),
         })
     }
 }
 
-/// Ids that end a text or a turn, and the chat template, of a model directory; no template if it is pupil's own form.
-fn told(dir: &Path, tokenizer: &Tokenizer) -> anyhow::Result<(Vec<u32>, Option<Told>)> {
+/// What a model's directory says beside its weights.
+struct Advice {
+    /// Ids that end a text or a turn.
+    ends: Vec<u32>,
+    temperature: Option<f32>,
+    /// None if it is pupil's own form.
+    template: Option<Told>,
+}
+
+fn told(dir: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Advice> {
     let json = |name: &str| -> anyhow::Result<Value> {
         let path = dir.join(name);
         if !path.exists() {
@@ -223,7 +238,8 @@ fn told(dir: &Path, tokenizer: &Tokenizer) -> anyhow::Result<(Vec<u32>, Option<T
     }
     ends.sort_unstable();
     ends.dedup();
-    Ok((ends, template))
+    let temperature = generation["temperature"].as_f64().map(|t| t as f32);
+    Ok(Advice { ends, temperature, template })
 }
 
 /// The special token that a template puts behind the assistant's words: what the model says when it has done.

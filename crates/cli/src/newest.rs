@@ -53,7 +53,9 @@ fn shipped() -> Option<PathBuf> {
     let above = binary.iter().flat_map(|b| b.ancestors().skip(1).take(4)).map(Path::to_owned);
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let places = std::iter::once(PathBuf::from(".")).chain(above).chain([built]);
-    places.map(|p| p.join(SHIPPED)).find(|p| p.join("config.json").exists())
+    let found = places.map(|p| p.join(SHIPPED)).find(|p| p.join("config.json").exists())?;
+    // Without the turns that led there.
+    Some(found.canonicalize().unwrap_or(found))
 }
 
 /// The model directory inside a run: its model, of a speedrun its last stage's, else its newest checkpoint; else the directory itself.
