@@ -73,6 +73,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
 }
 
 fn open(a: &Arguments, sample: bool) -> anyhow::Result<()> {
+    // What is typed is checked before anything is read.
     a.sampling.sampler(None)?;
     let (dir, network) = a.model.network()?;
     if a.model.model.is_none() {

@@ -32,6 +32,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
+    // What is typed is checked before anything is read.
     a.sampling.sampler(None)?;
     let Some(text) = a.text.as_deref().or(a.prompt.as_deref()) else {
         anyhow::bail!(Usage("generate needs a text to go on with: pupil generate -m RUN \"TEXT\"".into()));

@@ -53,6 +53,13 @@ impl Parameter {
         })
     }
 
+    /// Its values, to change: from here on they are f32.
+    fn data_mut(&mut self) -> &mut [f32] {
+        self.data();
+        self.eight = None;
+        self.data.get_mut().map(Vec::as_mut_slice).unwrap_or_default()
+    }
+
     /// Its 8-bit form, if it was read in one and did not change since.
     pub fn eight(&self) -> Option<&Eight> {
         self.eight.as_ref()
@@ -132,21 +139,14 @@ impl Parameters {
     /// The values of one parameter, to change.
     pub fn data_mut(&mut self, id: ParameterId) -> &mut [f32] {
         self.version += 1;
-        let p = &mut self.list[id.index()];
-        p.data();
-        p.eight = None;
-        p.data.get_mut().map(Vec::as_mut_slice).unwrap_or_default()
+        self.list[id.index()].data_mut()
     }
 
     /// The values of all parameters that are not frozen, to change side by side.
     pub fn learning(&mut self) -> impl Iterator<Item = (ParameterId, Role, [usize; 2], &mut [f32])> {
         self.version += 1;
-        self.list.iter_mut().enumerate().filter(|(_, p)| !p.frozen).map(|(i, p)| {
-            p.data();
-            p.eight = None;
-            let data = p.data.get_mut().map(Vec::as_mut_slice).unwrap_or_default();
-            (ParameterId(i as u32), p.role, p.shape, data)
-        })
+        let learning = self.list.iter_mut().enumerate().filter(|(_, p)| !p.frozen);
+        learning.map(|(i, p)| (ParameterId(i as u32), p.role, p.shape, p.data_mut()))
     }
 
     /// Makes these the values of one parameter.
@@ -265,10 +265,8 @@ impl Gradients {
 
     /// All gradients, by the parameters' indices.
     pub fn all(&mut self) -> &[Vec<f32>] {
-        for (buffer, written) in self.list.iter_mut().zip(&mut self.written) {
-            if !std::mem::replace(written, true) {
-                buffer.fill(0.0);
-            }
+        for i in 0..self.list.len() {
+            self.accumulator(ParameterId(i as u32));
         }
         &self.list
     }
