@@ -208,7 +208,7 @@ fn preferences(
     let before = held_out.wins(gpt, dtype, row_tokens);
     let vocabulary = Vocabulary::of(&opened.tokenizer);
     let examples: [&dyn Examples; 2] = [&train, &held_out];
-    let path = learn::go(common, plan, opened.gpt.into(), vocabulary, examples, "preferences")?;
+    let (path, _) = learn::go(common, plan, opened.gpt.into(), vocabulary, examples, "preferences")?;
     let Network::Gpt(gpt) = pupil_checkpoint::load(&path)? else {
         anyhow::bail!("{} is no GPT", path.display());
     };

@@ -347,7 +347,7 @@ pub(crate) fn pretrain(a: &Pretrain) -> anyhow::Result<PathBuf> {
     };
     let network = Network::new(plan.model.clone(), plan.seed);
     let vocabulary = vocabulary(&tokenizer, config.context);
-    let path = learn::go(common, plan, network, vocabulary, [&train, &validation], "pretraining")?;
+    let (path, _) = learn::go(common, plan, network, vocabulary, [&train, &validation], "pretraining")?;
     eprintln!("  now: pupil fill-mask -m {} \"… [MASK] …\"", common.out.display());
     Ok(path)
 }
@@ -406,7 +406,7 @@ pub(crate) fn finetune(a: &Finetune, dir: &Path, bert: &Bert) -> anyhow::Result<
     };
     let network = Network::from(bert.with_head(head, plan.seed));
     let vocabulary = vocabulary(&tokenizer, config.context);
-    let path = learn::go(common, plan, network, vocabulary, [&train, &validation], "fine-tuning")?;
+    let (path, _) = learn::go(common, plan, network, vocabulary, [&train, &validation], "fine-tuning")?;
     eprintln!("  now: pupil classify -m {} \"…\"", common.out.display());
     Ok(path)
 }

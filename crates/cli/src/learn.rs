@@ -410,7 +410,8 @@ pub(crate) fn finetune(a: &Finetune) -> anyhow::Result<PathBuf> {
     if is_new && !a.no_preflight {
         crate::preflight::try_out(&plan, &train, &mut model)?;
     }
-    go(common, plan, model, Vocabulary::of(&opened.tokenizer), [&train, &validation], "fine-tuning")
+    let vocabulary = Vocabulary::of(&opened.tokenizer);
+    Ok(go(common, plan, model, vocabulary, [&train, &validation], "fine-tuning")?.0)
 }
 
 /// BLAKE3 of what is learned from and how it is cut into tokens.
@@ -447,6 +448,7 @@ impl Vocabulary {
     }
 }
 
+/// Runs to the end: the finished model and what it reaches on what was held out (of ranks that follow: nothing).
 pub(crate) fn go(
     common: &Common,
     plan: Plan,
@@ -454,7 +456,7 @@ pub(crate) fn go(
     vocabulary: Vocabulary,
     parts: [&dyn Examples; 2],
     name: &'static str,
-) -> anyhow::Result<PathBuf> {
+) -> anyhow::Result<(PathBuf, Evaluation)> {
     let stop = Arc::new(Stop::watch()?);
     let here = ranks::here();
     let stopped = |step: u64| Stopped {
@@ -478,7 +480,7 @@ pub(crate) fn go(
     if here.rank() > 0 {
         let ending = run.start_across(here, gpt, common.resume, &mut |_| stop.code().is_none())?;
         return match ending {
-            Ending::Done(..) => Ok(out.join("model")),
+            Ending::Done(_, result) => Ok((out.join("model"), result)),
             Ending::Stopped { step } => Err(stopped(step).into()),
         };
     }
@@ -495,7 +497,7 @@ pub(crate) fn go(
             };
             eprintln!("  {name} took {took}; {said}");
             match stop.code() {
-                None => Ok(out.join("model")),
+                None => Ok((out.join("model"), result)),
                 // Too late to stop anything; whoever waits for the signal's code gets it.
                 Some(code) => Err(Stopped { code, how_to_go_on: "all steps are done".to_owned() }.into()),
             }

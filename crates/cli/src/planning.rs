@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
-use pupil_data::Examples;
-use pupil_data::loader::WINDOW;
+use pupil_data::{Examples, Position, Row};
 use pupil_model::Settings as Architecture;
 use pupil_model::gpt::Config;
 use pupil_report::{number, size};
@@ -36,6 +35,8 @@ pub(crate) const EVALUATED: u64 = 16_384;
 const PROGRAM: u64 = 10 << 20;
 /// Bytes of what comes after planning: more of the program, caches of the samples that are written on the way, the report.
 const LATER: u64 = 6 << 20;
+/// How much more the system counts than is in use: what was freed between things that stay.
+const FRAGMENTED: f64 = 1.04;
 
 /// The depth for vocabulary and context, which must be known before the machine is measured.
 pub(crate) fn likely_depth(a: &Pretrain) -> usize {
@@ -83,8 +84,8 @@ fn config(a: &Pretrain, depth: usize, vocab: usize, context: usize) -> anyhow::R
 }
 
 /// The optimiser of the dial with what was asked otherwise.
-fn optimiser(a: &Pretrain) -> optim::Settings {
-    let rule = dial::optimiser();
+fn optimiser(a: &Pretrain, tokens: f64, unique: f64) -> optim::Settings {
+    let rule = dial::optimiser(tokens, unique);
     let muon = a.common.muon.or(rule.muon).filter(|m| *m > 0.0);
     optim::Settings {
         learning_rate: a.common.lr.unwrap_or(rule.learning_rate),
@@ -123,14 +124,13 @@ pub(crate) fn plan(
     };
     let model = config(a, depth, vocab, context)?;
     let architecture = Architecture::Gpt(model.clone());
-    let optimiser = optimiser(a);
     let parameters = model.parameter_count();
 
     let seconds_of = |row: usize| {
         if model.training_flops_per_token(context) * row as f64 > HEAVY {
             return Speed::measure(vocab, context, dtype).seconds(&model) * row as f64;
         }
-        plan::seconds_per_row(&architecture, optimiser, row, dtype) * OVERHEAD
+        plan::seconds_per_row(&architecture, optimiser(a, 0.0, 0.0), row, dtype) * OVERHEAD
     };
 
     // The batch depends on the tokens, the time of a step on the batch, and the tokens on that time.
@@ -185,7 +185,7 @@ pub(crate) fn plan(
         model: architecture,
 
         lora: None,
-        optimiser,
+        optimiser: optimiser(a, rough, unique),
         schedule: dial::schedule(steps),
         steps,
         rows,
@@ -202,10 +202,7 @@ pub(crate) fn plan(
     // Of text that is not there: as that of the study.
     let pairs = pairs.or((unique == 0.0).then_some(dial::PAIRS));
     let expected = pairs.map(|pairs| dial::LAW.expected(parameters, tokens, unique) * pairs / dial::PAIRS);
-    // The last row of a window or of all that there is is shorter, and its buffers, of other sizes, stay beside those of the others.
-    let window = unique.min(WINDOW as f64 * context as f64);
-    let activations = plan.model.activation_bytes(row_tokens, dtype.size()) as u64;
-    let shorter = if unique > 0.0 && tokens >= window { activations * 3 / 4 } else { 0 };
+    let used = base + plan.memory_bytes() + short_row_bytes(&plan, of.train)? + LATER;
     plan.forecast = Some(Forecast {
         seconds: begun.elapsed().as_secs_f64()
             + 1.5
@@ -213,15 +210,27 @@ pub(crate) fn plan(
             + f64::from(evaluations) * evaluation,
         seconds_per_step: each,
         seconds_per_evaluation: evaluation,
-        memory_bytes: process::peak_rss_mb()
-            .saturating_mul(1_000_000)
-            .max(base + plan.memory_bytes() + shorter + LATER),
+        memory_bytes: process::peak_rss_mb().saturating_mul(1_000_000).max((FRAGMENTED * used as f64) as u64),
         disk_bytes: plan.disk_bytes(),
         bits_per_byte: expected.map(|e| a.until_loss.map_or(e, |u| e.max(u))),
     });
     let shown = if is_shaped { None } else { Some(depth) };
     let settings = settings(&a.given, &plan, &model, shown, why);
     Ok(Planned { plan, depth: shown, settings })
+}
+
+/// Bytes of the buffers of the shortest row, if they are not those of the others: if it is shorter than half of them.
+fn short_row_bytes(plan: &Plan, train: &dyn Examples) -> anyhow::Result<u64> {
+    let (mut rows, mut row) = (train.rows(plan.row_tokens, plan.seed), Row::default());
+    let (mut shortest, mut left) = (plan.row_tokens, plan.steps.saturating_mul(plan.rows as u64));
+    let is_first = |p: Position| p.epoch == 0 && p.window == 0;
+    while left > 0 && train.tokens() > 0 && is_first(rows.position()) {
+        rows.next(&mut row)?;
+        shortest = shortest.min(row.ids.len());
+        left -= 1;
+    }
+    let own = 2 * shortest < plan.row_tokens;
+    Ok(if own { plan.model.activation_bytes(shortest, plan.dtype().size()) as u64 } else { 0 })
 }
 
 /// How fast this machine trains, from two depths.
@@ -236,7 +245,7 @@ impl Speed {
         let points = MEASURED.map(|depth| {
             let c = dial::model(depth, vocab, context);
             let flops = c.training_flops_per_token(context);
-            let seconds = plan::seconds_per_row(&Architecture::Gpt(c), dial::optimiser(), row, dtype);
+            let seconds = plan::seconds_per_row(&Architecture::Gpt(c), dial::optimiser(0.0, 0.0), row, dtype);
             (flops, OVERHEAD * seconds / row as f64)
         });
         Speed { points }
@@ -288,9 +297,9 @@ fn settings(
     add("batch-tokens", number(plan.rows * plan.row_tokens), "by the tokens");
     let steps = if given.contains_key("minutes") { "by --minutes" } else { by.as_str() };
     add("steps", plan.steps.to_string(), steps);
-    add("lr", o.learning_rate.to_string(), &by);
-    add("muon", o.muon.unwrap_or(0.0).to_string(), &by);
-    add("weight-decay", o.weight_decay.to_string(), &by);
+    add("lr", o.learning_rate.to_string(), "by the text");
+    add("muon", o.muon.unwrap_or(0.0).to_string(), "by the text");
+    add("weight-decay", o.weight_decay.to_string(), "by the epochs");
     add("seed", plan.seed.to_string(), "");
     add("dtype", plan.dtype.clone(), "the processor");
     add("save-every", plan.save_every.to_string(), "");

@@ -8,6 +8,7 @@ use pupil_data::{Examples, Items, Shards, origin, source};
 use pupil_model::{Network, Settings as Architecture};
 use pupil_report::size;
 use pupil_tokenizer::Tokenizer;
+use pupil_train::evaluate::Evaluation;
 use pupil_train::{Plan, dial, preflight};
 
 use crate::arguments::Given;
@@ -143,9 +144,10 @@ pub(crate) fn run(a: &Pretrain) -> anyhow::Result<PathBuf> {
         room::check(&f, &common.out)?;
     }
     let gpt = Network::new(plan.model.clone(), plan.seed);
-    let path = learn::go(common, plan, gpt, vocabulary, [&*ready.train, &*ready.validation], "pretraining")?;
+    let examples = [&*ready.train, &*ready.validation];
+    let (path, result) = learn::go(common, plan, gpt, vocabulary, examples, "pretraining")?;
     if let Some(f) = forecast.filter(|_| ranks::speaks()) {
-        score(&f, &common.out, begun, fresh)?;
+        score(&f, &common.out, &result, fresh.then(|| begun.elapsed().as_secs_f64()))?;
     }
     Ok(path)
 }
@@ -165,19 +167,15 @@ fn try_out(a: &Pretrain, plan: &Plan, train: &dyn Examples) -> anyhow::Result<()
     Ok(())
 }
 
-/// Says what became of a forecast, and keeps it in `outcome.json`.
+/// Says what became of a forecast, and keeps it in `outcome.json`. `seconds` are known of a run in one sitting.
 fn score(
     forecast: &pupil_train::plan::Forecast,
     out: &Path,
-    begun: Instant,
-    fresh: bool,
+    result: &Evaluation,
+    seconds: Option<f64>,
 ) -> anyhow::Result<()> {
-    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
-    let last = metrics.lines().rev().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let bits = last.filter_map(|v| v["bits_per_byte"].as_f64()).next();
+    let bits = (result.bytes > 0).then(|| result.bits_per_byte());
     let memory = process::peak_rss_mb() * 1_000_000;
-    // Of a run in several sittings this one's time says nothing.
-    let seconds = fresh.then(|| begun.elapsed().as_secs_f64());
     let against = |here: String, there: String| format!("{here} (forecast {there})");
     let mut parts = Vec::new();
     parts.extend(seconds.map(|s| against(clock(s), clock(forecast.seconds))));

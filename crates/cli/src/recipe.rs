@@ -354,7 +354,7 @@ fn train(a: &Arguments, recipe: &Recipe, text: &str, out: &Path) -> anyhow::Resu
     let id_bytes: Vec<u32> = (0..tokenizer.len() as u32).map(|id| word_bytes(&tokenizer, id)).collect();
     let vocabulary = learn::Vocabulary { id_bytes, end: vec![], extra };
     let common = Common { out: out.to_owned(), resume: a.resume, ..Common::default() };
-    let path = learn::go(&common, plan, network, vocabulary, [train, validation], "learning")?;
+    let (path, _) = learn::go(&common, plan, network, vocabulary, [train, validation], "learning")?;
     println!("{}", path.display());
     eprintln!("  now: pupil chat -m {}", out.display());
     Ok(())

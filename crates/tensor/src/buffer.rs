@@ -2,8 +2,10 @@
 //! after the first.
 //!
 //! The pool belongs to the thread, as tensors do. Sizes are rounded up to eight classes per power of two (at most an
-//! eighth is wasted, nothing at powers of two), so rows of slightly different lengths share buffers. Debug builds fill a buffer
-//! with NaN when it is handed out: whoever reads what nobody wrote sees it.
+//! eighth is wasted, nothing at powers of two). Where none of the own class waits, one of up to twice the size is as good, and
+//! a new one takes the place of one of at least half the size: rows of any length live in the buffers of the longest, and a run of many
+//! epochs does not grow. Debug builds fill a
+//! buffer with NaN when it is handed out: whoever reads what nobody wrote sees it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -50,8 +52,27 @@ pub struct PoolStatistics {
 
 #[derive(Default)]
 struct Pool {
+    /// By lines.
     free: BTreeMap<usize, Vec<Rc<Buffer>>>,
     statistics: PoolStatistics,
+}
+
+impl Pool {
+    /// The smallest buffer that waits and has so many lines, up to twice as many.
+    fn reuse(&mut self, lines: usize) -> Option<Rc<Buffer>> {
+        let buffer = self.free.range_mut(lines..=2 * lines).find_map(|(_, waiting)| waiting.pop())?;
+        self.statistics.free_bytes -= buffer.bytes();
+        Some(buffer)
+    }
+
+    /// A new buffer, in the place of the largest one that waits and has at least half as many lines: what did with that one will do with the new.
+    fn replace(&mut self, lines: usize) -> Rc<Buffer> {
+        let smaller =
+            self.free.range_mut(lines.div_ceil(2)..lines).rev().find_map(|(_, waiting)| waiting.pop());
+        self.statistics.free_bytes -= smaller.map_or(0, |b| b.bytes());
+        self.statistics.allocations += 1;
+        Rc::new(Buffer { lines: vec![Line::zeroed(); lines] })
+    }
 }
 
 thread_local! {
@@ -87,16 +108,7 @@ fn class(bytes: usize) -> usize {
 pub(crate) fn take(bytes: usize) -> Rc<Buffer> {
     let lines = class(bytes);
     POOL.with_borrow_mut(|p| {
-        let mut buffer = match p.free.get_mut(&lines).and_then(Vec::pop) {
-            Some(b) => {
-                p.statistics.free_bytes -= b.bytes();
-                b
-            }
-            None => {
-                p.statistics.allocations += 1;
-                Rc::new(Buffer { lines: vec![Line::zeroed(); lines] })
-            }
-        };
+        let mut buffer = p.reuse(lines).unwrap_or_else(|| p.replace(lines));
         p.statistics.live_bytes += buffer.bytes();
         p.statistics.peak_bytes = p.statistics.peak_bytes.max(p.statistics.live_bytes);
         if cfg!(debug_assertions)
@@ -149,5 +161,19 @@ mod tests {
         assert_eq!(statistics().allocations, allocations);
         give(b);
         assert_eq!(statistics().live_bytes, before.live_bytes);
+    }
+
+    #[test]
+    fn shorter_rows_live_in_the_buffers_of_longer_ones() {
+        trim();
+        let step = |row: usize| [4, 16, 1].map(|columns| take(64 * row * columns)).into_iter().for_each(give);
+        step(1000);
+        let before = statistics();
+        (600..1000).for_each(step);
+        let after = statistics();
+        assert_eq!((after.allocations, after.free_bytes), (before.allocations, before.free_bytes));
+        step(1100);
+        assert!(statistics().allocations > after.allocations);
+        assert!(statistics().free_bytes < after.free_bytes * 5 / 4);
     }
 }

@@ -95,7 +95,7 @@ impl Plan {
     /// Bytes of parameters, gradients and moments, packed operands, activations and of a save: what a run needs beside what is learned from and the
     /// program itself (about ten megabytes).
     ///
-    /// A save holds the model's file, the moments, and their file together.
+    /// A save holds the model's tensors as they are written, its file, the moments, and their file together.
     pub fn memory_bytes(&self) -> u64 {
         let parameters = self.model.parameter_count();
         let largest = match &self.model {
@@ -112,7 +112,7 @@ impl Plan {
         // Buffers have classes of sizes, which waste up to an eighth.
         let activations = self.model.activation_bytes(self.row_tokens, self.dtype().size()) as u64 * 9 / 8;
         let rows = (self.rows * self.row_tokens * 20) as u64;
-        let saving = 4 * parameters + 2 * self.moment_bytes();
+        let saving = 8 * parameters + 2 * self.moment_bytes();
         // Sums of some of the rows' gradients: one for each bit of the number of rows before the last.
         let partial = u64::from(usize::BITS - self.rows.saturating_sub(1).leading_zeros());
         let learned = match (&self.lora, &self.model) {

@@ -148,7 +148,7 @@ mod tests {
         for d in 0..20u32 {
             items.push_document(&(0..50).map(|i| (i * (d + 3) * 7 + d) % 260).collect::<Vec<u32>>(), 64);
         }
-        let mut optimiser = dial::optimiser();
+        let mut optimiser = dial::optimiser(0.0, 0.0);
         (optimiser.learning_rate, optimiser.muon) = (rate, muon);
         let plan = Plan {
             stage: "pretrain".into(),
