@@ -115,7 +115,8 @@ pub fn quantised_files(network: &Network, end: &[u32], bits: Bits) -> Result<Vec
         if name == "config.json" {
             let mut config: Value =
                 serde_json::from_slice(bytes).map_err(|e| Error::Settings(e.to_string()))?;
-            config["quantization_config"] = quantised::config(bits);
+            let tied = config["tie_word_embeddings"] == true;
+            config["quantization_config"] = quantised::config(bits, tied);
             *bytes = format!("{config:#}\n").into_bytes();
         } else {
             let whole = tensors::from_bytes(Path::new(name), bytes)?;

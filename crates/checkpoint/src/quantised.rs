@@ -1,12 +1,14 @@
 //! Weights of 8 or 4 bits in safetensors: whole numbers and scales, as the `compressed-tensors` form of the Hugging Face world lays them out.
 //!
-//! A matrix `NAME` of 8 bits is an I8 tensor `NAME` and an F32 tensor `NAME_scale` of one number for each row: weight = whole number · scale. Of 4 bits
-//! it is an I32 tensor `NAME_packed`, eight numbers to a word, the first in the lowest bits, each with 8 added; a BF16 tensor
-//! `NAME_scale` of one number for each 32 columns of a row; and an I64 tensor `NAME_shape`. Vectors (gains, biases) stay F32. `config.json` says it under
-//! `quantization_config` (formats `int-quantized` and `pack-quantized`). Rows are those of the file's matrix.
+//! A matrix `NAME` is an I32 tensor `NAME_packed`, four numbers of 8 bits or eight of 4 to a word, the first in the lowest bits, each with half of its
+//! range added (128, 8); a tensor `NAME_scale`, of 8 bits F32, one number for each row, of 4 bits BF16, one for each 32 columns of a row; and an
+//! I64 tensor `NAME_shape`: weight = whole number · scale. 8 bits are also read as an I8 tensor `NAME` with its scales, as this was written before.
+//! Vectors (gains, biases) stay F32, and tables of tokens and places become BF16, because transformers has no module of few bits for them.
+//! `config.json` says it under `quantization_config` (format `pack-quantized`). Rows are those of the file's matrix.
 
 use std::path::Path;
 
+use half::bf16;
 use pupil_tensor::kernels::eight::Eight;
 use pupil_tensor::kernels::pool;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -27,41 +29,56 @@ pub enum Bits {
     Four,
 }
 
-/// What `config.json` says about it.
-pub(crate) fn config(bits: Bits) -> Value {
-    let (format, number, strategy, group) = match bits {
-        Bits::Eight => ("int-quantized", 8, "channel", Value::Null),
-        Bits::Four => ("pack-quantized", 4, "group", json!(BLOCK)),
+/// What `config.json` says about it. The output layer of a tied model is the table of tokens, and of few bits as little.
+pub(crate) fn config(bits: Bits, tied: bool) -> Value {
+    let (number, strategy, group) = match bits {
+        Bits::Eight => (8, "channel", Value::Null),
+        Bits::Four => (4, "group", json!(BLOCK)),
     };
     let weights = json!({
         "num_bits": number, "type": "int", "symmetric": true, "strategy": strategy, "group_size": group, "dynamic": false,
     });
     json!({
-        "quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "ignore": [],
-        "config_groups": {"group_0": {"targets": ["Linear", "Embedding"], "weights": weights, "input_activations": null, "output_activations": null}},
+        "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
+        "ignore": if tied { json!(["lm_head"]) } else { json!([]) },
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": null, "output_activations": null}},
     })
+}
+
+/// Whether a matrix is a table that is looked up row by row, by its name in any family.
+fn is_table(name: &str) -> bool {
+    ["embed_tokens.weight", "wte.weight", "wpe.weight", "_embed.weight"].iter().any(|end| name.ends_with(end))
 }
 
 /// A tensor as the file's tensors; vectors stay as they are.
 pub(crate) fn pack(name: &str, t: &Stored, bits: Bits) -> Vec<Raw> {
     let &[rows, cols] = &t.shape[..] else { return vec![plain(name, t)] };
-    if rows * cols == 0 {
+    if is_table(name) {
+        let bytes = t.data.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
+        return vec![Raw { name: name.to_owned(), dtype: Dtype::BF16, shape: t.shape.clone(), bytes }];
+    }
+    // With so few columns the shape would not tell 8 bits from 4.
+    if rows == 0 || cols <= 4 {
         return vec![plain(name, t)];
     }
+    let shape: Vec<u8> = [rows, cols].iter().flat_map(|n| (*n as i64).to_le_bytes()).collect();
+    let raw = |end: &str, dtype, shape, bytes| Raw { name: format!("{name}{end}"), dtype, shape, bytes };
     match bits {
         Bits::Eight => {
-            let mut whole = vec![0u8; rows * cols];
+            let words = cols.div_ceil(4);
+            let mut packed = vec![0u8; rows * words * 4];
             let mut scales = Vec::with_capacity(rows * 4);
-            for (row, to) in t.data.chunks_exact(cols).zip(whole.chunks_exact_mut(cols)) {
+            for (row, to) in t.data.chunks_exact(cols).zip(packed.chunks_exact_mut(words * 4)) {
                 let scale = largest(row) / 127.0;
                 scales.extend(scale.to_le_bytes());
-                to.iter_mut().zip(row).for_each(|(q, x)| *q = nearest(*x, scale, -127.0, 127.0) as u8);
+                to.iter_mut()
+                    .zip(row)
+                    .for_each(|(q, x)| *q = (nearest(*x, scale, -127.0, 127.0) + 128) as u8);
             }
-            let scale =
-                Raw { name: format!("{name}_scale"), dtype: Dtype::F32, shape: vec![rows, 1], bytes: scales };
             vec![
-                Raw { name: name.to_owned(), dtype: Dtype::I8, shape: vec![rows, cols], bytes: whole },
-                scale,
+                raw("_packed", Dtype::I32, vec![rows, words], packed),
+                raw("_scale", Dtype::F32, vec![rows, 1], scales),
+                raw("_shape", Dtype::I64, vec![2], shape),
             ]
         }
         Bits::Four => {
@@ -81,9 +98,6 @@ pub(crate) fn pack(name: &str, t: &Stored, bits: Bits) -> Vec<Raw> {
                 }
                 packed.extend(word.iter().flat_map(|w| w.to_le_bytes()));
             }
-            let shape: Vec<u8> = [rows, cols].iter().flat_map(|n| (*n as i64).to_le_bytes()).collect();
-            let raw =
-                |end: &str, dtype, shape, bytes| Raw { name: format!("{name}{end}"), dtype, shape, bytes };
             vec![
                 raw("_packed", Dtype::I32, vec![rows, words], packed),
                 raw("_scale", Dtype::BF16, vec![rows, blocks], scales),
@@ -126,16 +140,22 @@ pub(crate) fn is_part(file: &SafeTensors<'_>, name: &str) -> bool {
         || whole("_shape").is_some_and(|n| is(n + "_packed", Dtype::I32))
 }
 
-/// The matrix that a tensor of whole numbers stands for, and its name; `None` if the tensor is none of this form.
+/// A matrix of whole numbers that was read: of 8 bits as it is, of 4 what it stands for.
+pub(crate) enum Matrix {
+    Eight(Kept),
+    Four(Stored),
+}
+
+/// The matrix that a tensor of whole numbers is a part of, and its name; `None` if the tensor is none of this form.
 pub(crate) fn unpack(
     path: &Path,
     file: &SafeTensors<'_>,
     name: &str,
     view: &TensorView<'_>,
-) -> Option<Result<(String, Stored), Error>> {
+) -> Option<Result<(String, Matrix), Error>> {
     match (view.dtype(), name.strip_suffix("_packed")) {
-        (Dtype::I8, _) => Some(eight(file, name, view).map(|k| (name.to_owned(), k.widened()))),
-        (Dtype::I32, Some(whole)) => Some(four(file, whole, view).map(|t| (whole.to_owned(), t))),
+        (Dtype::I8, _) => Some(eight(file, name, view).map(|k| (name.to_owned(), Matrix::Eight(k)))),
+        (Dtype::I32, Some(whole)) => Some(packed(file, whole, view).map(|m| (whole.to_owned(), m))),
         _ => None,
     }
     .map(|r| r.map_err(|what| Error::content(path, format!("tensor `{name}`: {what}"))))
@@ -172,16 +192,7 @@ impl Kept {
     }
 }
 
-/// An 8-bit matrix of a file, as it is.
-pub(crate) fn kept(
-    path: &Path,
-    file: &SafeTensors<'_>,
-    name: &str,
-    view: &TensorView<'_>,
-) -> Result<Kept, Error> {
-    eight(file, name, view).map_err(|what| Error::content(path, format!("tensor `{name}`: {what}")))
-}
-
+/// An I8 tensor with its scales.
 fn eight(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Kept, String> {
     let &[rows, cols] = view.shape() else {
         return Err(format!("shape {:?}, expected a matrix", view.shape()));
@@ -191,7 +202,7 @@ fn eight(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Ke
     Ok(Kept { shape: [rows, cols], numbers, scales })
 }
 
-fn four(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Stored, String> {
+fn packed(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Matrix, String> {
     let &[rows, words] = view.shape() else {
         return Err(format!("shape {:?}, expected a matrix", view.shape()));
     };
@@ -204,14 +215,25 @@ fn four(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Sto
         usize::try_from(i64::from_le_bytes(bytes)).unwrap_or(usize::MAX)
     };
     let cols = number(1);
+    if number(0) == rows && cols > 4 && cols.div_ceil(4) == words {
+        let scales = scales(file, name, [rows, 1])?;
+        let rows_of = view.data().chunks_exact(words * 4);
+        let numbers = rows_of.flat_map(|row| row[..cols].iter().map(|q| (q ^ 0x80) as i8)).collect();
+        return Ok(Matrix::Eight(Kept { shape: [rows, cols], numbers, scales }));
+    }
     if number(0) != rows || cols.div_ceil(8) != words {
         return Err(format!("{rows} rows of {words} words cannot be a matrix of {}×{cols}", number(0)));
     }
+    four(file, name, view.data(), [rows, cols]).map(Matrix::Four)
+}
+
+/// What a matrix of 4 bits stands for.
+fn four(file: &SafeTensors<'_>, name: &str, from: &[u8], [rows, cols]: [usize; 2]) -> Result<Stored, String> {
+    let words = cols.div_ceil(8);
     let blocks = cols.div_ceil(BLOCK);
     let scales = scales(file, name, [rows, blocks])?;
     // The file holds four bytes for each eight numbers, so the memory is bounded by its length.
     let mut data = vec![0f32; rows * cols];
-    let from = view.data();
     if cols > 0 {
         pool::chunks(&mut data, cols, |r, to| {
             let row = &from[r * words * 4..(r + 1) * words * 4];
@@ -276,6 +298,16 @@ mod tests {
         for bits in [Bits::Eight, Bits::Four] {
             assert_eq!(back(pack("w", &zeros, bits)).unwrap(), zeros);
         }
+        // As it was written before: whole numbers of their own type.
+        let t = matrix(3, 40);
+        let mut raw = pack("w", &t, Bits::Eight);
+        let numbers = raw[0].bytes.iter().map(|q| q ^ 0x80).collect();
+        raw[0] = Raw { name: "w".to_owned(), dtype: Dtype::I8, shape: t.shape.clone(), bytes: numbers };
+        raw.truncate(2);
+        assert_eq!(back(raw).unwrap(), back(pack("w", &t, Bits::Eight)).unwrap());
+        let [table, full] =
+            ["model.embed_tokens.weight", "w"].map(|name| pack(name, &matrix(5, 70), Bits::Four));
+        assert!(table.len() == 1 && table[0].dtype == Dtype::BF16 && full.len() == 3);
         let vector = Stored { shape: vec![3], data: vec![1.0, 2.0, 3.0] };
         assert_eq!(back(pack("w", &vector, Bits::Four)).unwrap(), vector);
     }
@@ -288,6 +320,7 @@ mod tests {
             back(raw).unwrap_err().to_string()
         };
         assert!(change(Bits::Eight, &|r| drop(r.remove(1))).contains("w_scale"));
+        assert!(change(Bits::Eight, &|r| drop(r.remove(2))).contains("w_shape"));
         assert!(change(Bits::Four, &|r| drop(r.remove(1))).contains("w_scale"));
         assert!(change(Bits::Four, &|r| drop(r.remove(2))).contains("w_shape"));
         assert!(change(Bits::Eight, &|r| r[1].shape = vec![1, 4]).contains("[1, 4]"));

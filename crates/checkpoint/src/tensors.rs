@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::Error;
-use crate::quantised::{self, Kept};
+use crate::quantised::{self, Kept, Matrix};
 
 /// A tensor on its way to or from a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,15 +65,12 @@ pub(crate) fn read(
         if name.ends_with("position_ids") || quantised::is_part(&file, &name) {
             continue;
         }
-        if let Some(kept) = &mut kept
-            && view.dtype() == Dtype::I8
-        {
-            kept.insert(name.clone(), quantised::kept(path, &file, &name, &view)?);
-            continue;
-        }
-        if let Some(whole) = quantised::unpack(path, &file, &name, &view) {
-            let (name, t) = whole?;
-            tensors.insert(name, t);
+        if let Some(matrix) = quantised::unpack(path, &file, &name, &view) {
+            match (matrix?, &mut kept) {
+                ((name, Matrix::Eight(k)), Some(kept)) => drop(kept.insert(name, k)),
+                ((name, Matrix::Eight(k)), None) => drop(tensors.insert(name, k.widened())),
+                ((name, Matrix::Four(t)), _) => drop(tensors.insert(name, t)),
+            }
             continue;
         }
         let Some(data) = floats(&view) else {

@@ -87,8 +87,8 @@ pub fn optimiser(tokens: f64, unique: f64) -> Settings {
 const RATED: f64 = 5e5;
 
 /// Weight decay: of text that is read once hardly any, and more for each time that it is read again, or the model learns it by heart. Text of five
-/// million tokens once, bits per byte at 0.02, 0.3 and 1: 2.008, 2.025, 2.068. A megabyte (0.38 million tokens): depth 2 at 0.02 reaches 2.011 after
-/// six epochs and 2.047 after eight (29: 3.14); at 0.3 1.945 after 16; at 1 1.893 after 28; depth 3 at 0.6 1.877 after 14.
+/// million tokens once, bits per byte at 0.02, 0.3 and 1: 2.008, 2.025, 2.068. A megabyte (0.38 million tokens): depth 2 at 0.02 reaches 2.012 after
+/// six epochs and 2.047 after eight (29: 3.14); at 0.3 1.946 after 16; at 1 1.894 after 28; depth 3 at 0.6 1.878 after 14.
 pub fn weight_decay(epochs: f64) -> f32 {
     rounded((0.02 + 0.035 * (epochs - 1.0)).clamp(0.02, 1.0), 1e2)
 }
