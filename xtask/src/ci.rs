@@ -58,6 +58,17 @@ pub(crate) fn run(root: &Path, fast: bool) -> Result<(), String> {
                 "transformers loads the model",
                 &format!("{python} tools/check_transformers.py {model} target/release/pupil"),
             ));
+            for bits in [8, 4] {
+                let small = format!("target/ci-speedrun/{bits}-bits");
+                stages.push(stage(
+                    &format!("weights of {bits} bits"),
+                    &format!("target/release/pupil quantize -m {model} --bits {bits} --out {small}"),
+                ));
+                stages.push(stage(
+                    &format!("transformers loads weights of {bits} bits"),
+                    &format!("{python} tools/check_transformers.py {small} target/release/pupil"),
+                ));
+            }
             stages.push(stage(
                 "BERT's scores equal transformers'",
                 &format!("{python} tools/check_bert.py target/release/pupil"),
