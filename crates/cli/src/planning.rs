@@ -221,10 +221,13 @@ pub(crate) fn plan(
 
 /// Bytes of the buffers of the shortest row, if they are not those of the others: if it is shorter than half of them.
 fn short_row_bytes(plan: &Plan, train: &dyn Examples) -> anyhow::Result<u64> {
+    if train.tokens() == 0 {
+        return Ok(0);
+    }
     let (mut rows, mut row) = (train.rows(plan.row_tokens, plan.seed), Row::default());
     let (mut shortest, mut left) = (plan.row_tokens, plan.steps.saturating_mul(plan.rows as u64));
     let is_first = |p: Position| p.epoch == 0 && p.window == 0;
-    while left > 0 && train.tokens() > 0 && is_first(rows.position()) {
+    while left > 0 && is_first(rows.position()) {
         rows.next(&mut row)?;
         shortest = shortest.min(row.ids.len());
         left -= 1;
