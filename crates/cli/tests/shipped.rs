@@ -28,7 +28,7 @@ fn it_is_small_enough_to_be_carried() {
 #[test]
 fn pupil_alone_talks_with_it() {
     let said = said(&[]);
-    for words in ["Hello! This is pupil.", "The capital of France is Paris", "Tokyo", "pupil"] {
+    for words in ["Hello! This is pupil.", "Paris", "Tokyo", "pupil"] {
         assert!(said.contains(words), "no {words:?} in {said}");
     }
 }
