@@ -369,6 +369,18 @@ mod tests {
     }
 
     #[test]
+    fn v7_numbers_are_little_endian_and_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, t) = (dir.path().join("x.tokens"), tokenizer());
+        write(&path, &t, &[vec![258, 3]]);
+        let mut bytes = fs::read(&path).unwrap();
+        assert_eq!((&bytes[8..12], &bytes[128..132]), (&[VERSION as u8, 0, 0, 0][..], &[2, 1, 3, 0][..]));
+        bytes[8..12].reverse();
+        fs::write(&path, &bytes).unwrap();
+        assert!(Shard::open(&path).is_err());
+    }
+
+    #[test]
     fn lines_become_a_shard() {
         let dir = tempfile::tempdir().unwrap();
         let (lines, path, t) = (dir.path().join("x.jsonl"), dir.path().join("x.tokens"), tokenizer());

@@ -10,7 +10,7 @@ use pupil_checkpoint::fs::{Fs, RealFs};
 use pupil_checkpoint::state::{Keep, Store};
 use pupil_data::{Items, Packer, Row};
 use pupil_model::{Batch, Gpt, Model, Network, Settings as Architecture, families, mlp};
-use pupil_tensor::DType;
+use pupil_tensor::{DType, Loss};
 use pupil_train::evaluate::{evaluate, fill};
 use pupil_train::optim::Settings;
 use pupil_train::run::{Error, Run};
@@ -606,4 +606,15 @@ fn n06_a_sequence_of_one_token_and_one_that_fills_the_context_learn_beside_each_
     let mut step = Step::new(&model, Settings::default(), DType::F32, 7);
     let outcome = step.run(&mut model, &one, 1.0).unwrap();
     assert!(outcome.loss.mean().is_finite() && outcome.loss.weight >= 16.0);
+}
+
+#[test]
+fn n10_sums_and_counts_stay_exact_beyond_f32_and_32_bits() {
+    let one = Loss { sum: 1.0, weight: 1.0, right: 1.0 };
+    let mut all = Loss { sum: 1e8, weight: 1e8, right: 5e7 };
+    (0..1000).for_each(|_| all += one);
+    assert_eq!(all, Loss { sum: 1e8 + 1000.0, weight: 1e8 + 1000.0, right: 5e7 + 1000.0 });
+    let schedule = Schedule::Trapezoid { warmup: 10, decay: 1 << 40, floor: 0.0 };
+    let [flat, half] = [1 << 39, (1 << 41) - (1 << 39)].map(|step| schedule.factor(step, 1 << 41));
+    assert!(flat == 1.0 && (half - 0.5).abs() < 1e-6, "{flat} {half}");
 }
