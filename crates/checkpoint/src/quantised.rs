@@ -202,6 +202,7 @@ fn eight(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Ke
     Ok(Kept { shape: [rows, cols], numbers, scales })
 }
 
+/// A matrix of packed words: four numbers or eight to a word, as its shape says.
 fn packed(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Result<Matrix, String> {
     let &[rows, words] = view.shape() else {
         return Err(format!("shape {:?}, expected a matrix", view.shape()));

@@ -4,8 +4,7 @@
 //! The pool belongs to the thread, as tensors do. Sizes are rounded up to eight classes per power of two (at most an
 //! eighth is wasted, nothing at powers of two). Where none of the own class waits, one of up to twice the size is as good, and
 //! a new one takes the place of one of at least half the size: rows of any length live in the buffers of the longest, and a run of many
-//! epochs does not grow. Debug builds fill a
-//! buffer with NaN when it is handed out: whoever reads what nobody wrote sees it.
+//! epochs does not grow. Debug builds fill a buffer with NaN when it is handed out: whoever reads what nobody wrote sees it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
