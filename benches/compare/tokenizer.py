@@ -58,7 +58,7 @@ with tempfile.TemporaryDirectory() as folder:
     mine, raw = os.path.join(folder, "tokenizer.json"), os.path.join(folder, "ids")
 
     def pupil_train():
-        command = [arguments.pupil, "tokenizer", "train", arguments.text, "--vocab", str(arguments.vocab), "--out", mine]
+        command = [arguments.pupil, "tokenizer", "train", arguments.text, "--split", "gpt2", "--vocab", str(arguments.vocab), "--out", mine]
         subprocess.run(command, check=True, capture_output=True)
 
     train = {"pupil": [], "tokenizers": []}

@@ -268,7 +268,7 @@ fn tokens(out: &Path, tokenizer: Option<&Path>, vocab: Option<usize>) -> anyhow:
             let texts: Vec<_> = corpus.texts().collect();
             let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             let specials = &pupil_chat::SPECIALS;
-            Training { split: Split::Gpt2, size, specials, threads: pool::threads() }.run(&texts)
+            Training { split: Split::Digits, size, specials, threads: pool::threads() }.run(&texts)
         }
         (None, None) => return Ok(()),
     };

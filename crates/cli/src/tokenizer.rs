@@ -46,8 +46,8 @@ pub(crate) struct Train {
     /// What is trained: bpe (byte-level), wordpiece (as BERT's) or words (as Keras').
     #[arg(long, default_value = "bpe")]
     kind: String,
-    /// How bpe cuts text into words: gpt2, cl100k, o200k, llama3, qwen2 or chinese.
-    #[arg(long, default_value = "gpt2")]
+    /// How bpe cuts text into words: gpt2, cl100k, o200k, llama3, qwen2, chinese, or digits (as gpt2, but each digit by itself, Chinese numerals too).
+    #[arg(long, default_value = "digits")]
     split: String,
     /// Wordpiece and words: capitals stay capitals, and wordpiece keeps accents.
     #[arg(long)]

@@ -23,12 +23,22 @@ pub enum Split {
     Qwen2,
     /// For Chinese: at most four Chinese characters, without the punctuation before them; else as Qwen 2.
     Chinese,
+    /// GPT-2 with each digit by itself, Chinese numerals too: else `六十四` may become `六` and `十四`, and `乘七` one token, from which nobody learns
+    /// to reckon.
+    Digits,
 }
 
 impl Split {
     /// All of them.
-    pub const ALL: [Split; 6] =
-        [Split::Gpt2, Split::Cl100k, Split::O200k, Split::Llama3, Split::Qwen2, Split::Chinese];
+    pub const ALL: [Split; 7] = [
+        Split::Gpt2,
+        Split::Cl100k,
+        Split::O200k,
+        Split::Llama3,
+        Split::Qwen2,
+        Split::Chinese,
+        Split::Digits,
+    ];
 
     /// The name on a command line.
     pub fn name(self) -> &'static str {
@@ -39,6 +49,7 @@ impl Split {
             Split::Llama3 => "llama3",
             Split::Qwen2 => "qwen2",
             Split::Chinese => "chinese",
+            Split::Digits => "digits",
         }
     }
 
@@ -65,6 +76,9 @@ impl Split {
             Split::Chinese => {
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\u3400-\u4dbf\u4e00-\u9fff]{1,4}|[^\r\n\p{L}\p{N}]?[^\P{L}\u3400-\u4dbf\u4e00-\u9fff]+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
             }
+            Split::Digits => {
+                r"'(?:s|t|re|ve|m|ll|d)|\p{N}|[零一二两三四五六七八九十百千万亿]| ?[^\P{L}零一二两三四五六七八九十百千万亿]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+            }
         }
     }
 
@@ -84,6 +98,7 @@ impl Split {
                 Split::Qwen2 => scan.modern(at, 1, false, false),
                 Split::Chinese => scan.modern(at, 1, false, true),
                 Split::O200k => scan.o200k(at),
+                Split::Digits => scan.single_digits(at),
             };
             let word = &text[at..end];
             at = end;
@@ -104,6 +119,8 @@ const UPPER: u8 = 8;
 const LOWER: u8 = 16;
 /// A Chinese character of the Basic Multilingual Plane.
 const HAN: u8 = 32;
+/// A Chinese numeral, which Unicode calls a letter.
+const NUMERAL: u8 = 64;
 
 fn classify(c: char) -> u8 {
     use GeneralCategory as G;
@@ -111,6 +128,8 @@ fn classify(c: char) -> u8 {
         return SPACE;
     }
     let han = if matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}') { HAN } else { 0 };
+    let han =
+        if "零一二两三四五六七八九十百千万亿".contains(c) { han | NUMERAL } else { han };
     match c.general_category() {
         G::UppercaseLetter | G::TitlecaseLetter => LETTER | UPPER,
         G::LowercaseLetter => LETTER | LOWER,
@@ -207,6 +226,26 @@ impl Scan<'_> {
             && next & SPACE == 0
         {
             return self.run(at + 1 + n, same(next));
+        }
+        self.blanks(at, self.run(at, |c| c & SPACE != 0))
+    }
+
+    fn single_digits(&self, at: usize) -> usize {
+        if let Some(end) = self.contraction(at, false) {
+            return end;
+        }
+        let Some((first, n)) = self.class(at) else { return at };
+        if first & (NUMBER | NUMERAL) != 0 {
+            return at + n;
+        }
+        if first & SPACE == 0 {
+            return self.run(at + n, |c| c & (LETTER | NUMBER | SPACE | NUMERAL) == first & LETTER);
+        }
+        if self.bytes[at] == b' '
+            && let Some((next, n)) = self.class(at + 1)
+            && next & (SPACE | NUMBER | NUMERAL) == 0
+        {
+            return self.run(at + 1 + n, |c| c & (LETTER | NUMBER | SPACE | NUMERAL) == next & LETTER);
         }
         self.blanks(at, self.run(at, |c| c & SPACE != 0))
     }
@@ -321,6 +360,7 @@ mod tests {
             "Hello, world! It's 2026; we'll see.",
             "  two  blanks   three\n\n\nlines \t\ttabs ",
             "你好，世界！今天 123 天气 好",
+            "六十四乘七等于 一百 两个〇 12  3、x5 ½",
             "don't DON'T 'tis ''s x's I'LL we'Re 'ſ",
             "a\u{301}e\u{301} ½ Ⅷ ²３ — „quoted“ \u{a0}\u{3000}x \u{200b}y",
             "def f(x):\n    return x+1  # 1.5e-3\r\n",
@@ -331,7 +371,7 @@ mod tests {
             "\n",
             "a  \n  ",
         ];
-        let alphabet: Vec<char> = " \n\r\tab'sSdlLvVeE10,./-你好é\u{301}½\u{a0}🙂Rʰǅſ".chars().collect();
+        let alphabet: Vec<char> = " \n\r\tab'sSdlLvVeE10,./-你好三十é\u{301}½\u{a0}🙂Rʰǅſ".chars().collect();
         let mut state = 1u64;
         let mut random = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

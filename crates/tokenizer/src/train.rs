@@ -27,12 +27,12 @@ pub struct Training<'a> {
     pub threads: usize,
 }
 
-/// Trains a tokenizer of at most `size` ids with GPT-2's words; see [`Training`].
+/// Trains a tokenizer of at most `size` ids with words as [`Split::Digits`] cuts them; see [`Training`].
 pub fn train<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, size: usize, specials: &[&str]) -> Tokenizer {
     let texts: Vec<T> = texts.into_iter().collect();
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    Training { split: Split::Gpt2, size, specials, threads }.run(&texts)
+    Training { split: Split::Digits, size, specials, threads }.run(&texts)
 }
 
 impl Training<'_> {
