@@ -21,9 +21,11 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// A temporary name, no longer than the 255 bytes that file systems allow.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{TEMPORARY}{name}.{}", std::process::id()))
+    let start = &name[..name.floor_char_boundary(200)];
+    path.with_file_name(format!("{TEMPORARY}{start}.{}", std::process::id()))
 }
 
 fn write_synced(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -91,6 +91,16 @@ pub enum Error {
         /// What the holder wrote about itself.
         holder: String,
     },
+    /// The file system has no locks, or refuses one.
+    #[error(
+        "{dir} cannot be locked against a second writer: {source}; choose a directory on a disk of this machine"
+    )]
+    NoLock {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// The settings cannot be expressed in any family of models.
     #[error("these settings cannot be written for other programs: {0}")]
     Settings(String),

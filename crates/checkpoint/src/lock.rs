@@ -20,17 +20,20 @@ impl Lock {
     /// Takes the directory, which exists. Readers are not kept from anything.
     ///
     /// # Errors
-    /// If another process holds it (named by its number, its machine and its start), or the file cannot be made.
+    /// If another process holds it (named by its number, its machine and its start), the file cannot be made, or the file system has no
+    /// locks, as some of networks: two runs that write to one directory would lose what either has learned.
     pub fn take(dir: &Path) -> Result<Lock, Error> {
+        Lock::take_by(dir, File::try_lock)
+    }
+
+    fn take_by(dir: &Path, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<Lock, Error> {
         let path = dir.join(NAME);
         let storage = |source| Error::Storage { path: path.clone(), source };
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(storage)?;
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
-            // Some network file systems have no locks: better no lock than no run.
-            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(e)) => return Err(storage(e)),
+            Err(TryLockError::Error(source)) => return Err(Error::NoLock { dir: dir.to_owned(), source }),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = (&file).take(300).read_to_string(&mut holder);
@@ -83,6 +86,15 @@ mod tests {
         );
         drop(held);
         assert!(Lock::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn c13_a_file_system_without_locks_is_an_error_with_its_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = |_: &File| Err(TryLockError::Error(std::io::ErrorKind::Unsupported.into()));
+        let e = Lock::take_by(dir.path(), none).unwrap_err().to_string();
+        assert!(e.contains("unsupported") && e.contains("a disk of this machine"), "{e}");
+        assert!(e.contains(dir.path().to_str().unwrap()), "{e}");
     }
 
     #[test]

@@ -81,9 +81,9 @@ pub(crate) fn code(e: &anyhow::Error) -> u8 {
 }
 
 fn of_file(e: &pupil_checkpoint::Error) -> u8 {
-    use pupil_checkpoint::Error::{Full, Locked, NoneSound, Read, Storage};
+    use pupil_checkpoint::Error::{Full, Locked, NoLock, NoneSound, Read, Storage};
     match e {
-        Storage { .. } | Full { .. } | NoneSound { .. } => 4,
+        Storage { .. } | Full { .. } | NoLock { .. } | NoneSound { .. } => 4,
         Read { source, .. } if is_storage(source) => 4,
         Locked { .. } => 1,
         _ => 3,

@@ -126,7 +126,18 @@ enum Command {
     Debug(generate::Debug),
 }
 
+/// Bytes of stack that the program has, whatever the system gives the first thread (`ulimit -s`).
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
+    match std::thread::Builder::new().name("main".into()).stack_size(STACK).spawn(program) {
+        Ok(thread) => thread.join().unwrap_or(ExitCode::FAILURE),
+        // Where no other thread can be had, this one does.
+        Err(_) => program(),
+    }
+}
+
+fn program() -> ExitCode {
     std::panic::set_hook(Box::new(report));
     signals::let_large_files_fail();
     let cli = match parse(std::env::args_os().collect()) {

@@ -294,6 +294,46 @@ fn c05_c09_c10_what_is_wrong_with_a_directory_has_its_own_exit_code() {
 }
 
 #[test]
+fn c13_a_run_lies_behind_a_link_on_another_file_system_and_under_the_longest_name() {
+    let dir = place();
+    let d = dir.path();
+    // The directory of `place` is in memory where there is such a thing, this one on a disk.
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::os::unix::fs::symlink(disk.path(), d.join("link")).unwrap();
+    std::fs::create_dir(disk.path().join("itself")).unwrap();
+    std::os::unix::fs::symlink(disk.path().join("itself"), d.join("itself")).unwrap();
+    let longest = "n".repeat(255);
+    let run = |out: &str| {
+        check(d, &pretrain(&format!("--steps 20 --save-every 5 --out {out}")), 0, &[]);
+        weights(&d.join(out))
+    };
+    let whole = run("straight");
+    for out in ["link/below", "itself", &longest] {
+        assert!(run(out) == whole, "{out}");
+    }
+    assert!(d.join("itself").is_symlink());
+    // What is written beside its place and renamed has a name that is no longer.
+    check(d, &format!("quantize -m straight --bits 8 --out {}", "q".repeat(255)), 0, &[]);
+    check(d, &format!("tokenizer train text.txt --vocab 270 --out {}", "t".repeat(255)), 0, &[]);
+    // Where `A` and `a` are one name, nothing of a run may be lost.
+    let mut names: Vec<String> = Vec::new();
+    let mut folders = vec![d.join("straight")];
+    while let Some(folder) = folders.pop() {
+        for e in std::fs::read_dir(&folder).unwrap().filter_map(Result::ok) {
+            names.push(e.path().to_string_lossy().to_lowercase());
+            folders.extend(e.path().is_dir().then(|| e.path()));
+        }
+    }
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert!(all > 10 && names.len() == all, "{names:?}");
+    // Nothing temporary is left.
+    let left = std::fs::read_dir(d).unwrap().chain(std::fs::read_dir(disk.path()).unwrap());
+    assert!(left.filter_map(Result::ok).all(|e| !e.file_name().to_string_lossy().starts_with('.')));
+}
+
+#[test]
 fn c11_p02_each_signal_saves_and_has_its_code_and_a_second_one_leaves_at_once() {
     let dir = place();
     let d = dir.path();
@@ -473,6 +513,30 @@ fn p07_numbers_of_threads_are_automatic_bounded_or_refused() {
         format!("ulimit -u 1 2>/dev/null; exec {PUPIL} {} --threads 4", pretrain("--steps 1 --out b"));
     let out = Command::new("sh").args(["-c", &script]).current_dir(d).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+}
+
+#[test]
+fn p09_few_open_files_and_a_small_stack_are_enough() {
+    let dir = place();
+    let d = dir.path();
+    std::fs::create_dir(d.join("many")).unwrap();
+    for i in 0..300 {
+        let text = format!("A document with the number {i}, and what {} and {} are.", i * i, i + 7);
+        std::fs::write(d.join(format!("many/{i}.txt")), text).unwrap();
+    }
+    for command in [
+        "data prepare many --out prepared --vocab 300".to_owned(),
+        format!("pretrain --data many {} --steps 2 --out r", TINY.replace("280", "300")),
+        format!("pretrain --data prepared {} --steps 2 --out p", TINY.replace("--vocab 280", "")),
+        "generate -m r --max-new 2 one".to_owned(),
+        "chat -m r --max-tokens 2 -p one".to_owned(),
+    ] {
+        // Sixteen files with those of input, output and errors; 64 KiB for the first thread.
+        let limited = format!("ulimit -n 16 && ulimit -s 64 && exec {PUPIL} {command}");
+        let out =
+            Command::new("sh").args(["-c", &limited]).current_dir(d).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{command}: {}", said(&out));
+    }
 }
 
 #[test]
