@@ -14,7 +14,7 @@ const LONG: usize = 8;
 impl Curriculum {
     pub(super) fn chat(&self, r: &mut Random) -> Chat {
         let language = if r.chance(super::CHINESE) { Language::Chinese } else { Language::English };
-        let style = if r.chance(12) { style::draw(r, language) } else { Style::default() };
+        let style = if r.chance(14) { style::draw(r, language) } else { Style::default() };
         let is_long = self.room > ROOM && r.chance(LONG);
         let (count, room) = match is_long {
             true => (8 + r.below(9), self.room),

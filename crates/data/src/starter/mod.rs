@@ -206,10 +206,9 @@ impl Curriculum {
 fn sums_told(r: &mut Random, chinese: bool) -> String {
     let mut all = Vec::new();
     while all.len() < 4 {
-        let (text, key) = sums::told(r, chinese);
-        if !held_out(&key) {
-            all.push(text);
-        }
+        all.extend(
+            sums::told(r, chinese).into_iter().filter(|(_, key)| !held_out(key)).map(|(text, _)| text),
+        );
     }
     all.join(if chinese { "" } else { " " })
 }

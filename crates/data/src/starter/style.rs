@@ -80,7 +80,7 @@ pub(super) fn draw(r: &mut Random, language: Language) -> Style {
         style.prompt = Some(prompt);
         return style;
     }
-    let prompt = match r.below(12) {
+    let prompt = match r.below(14) {
         0..3 => r
             .pick(&[
                 "You are a helpful assistant.",
@@ -132,19 +132,18 @@ pub(super) fn draw(r: &mut Random, language: Language) -> Style {
                 &[("w", word)],
             )
         }
+        11 => {
+            style.before = Some("Arr!".into());
+            r.pick(&["Talk like a pirate.", "You are a pirate.", "Answer like a pirate."]).to_owned()
+        }
         _ => {
-            if r.chance(50) {
-                style.before = Some("Arr!".into());
-                r.pick(&["Talk like a pirate.", "You are a pirate.", "Answer like a pirate."]).to_owned()
-            } else {
-                style.capitals = true;
-                r.pick(&[
-                    "Answer in capital letters.",
-                    "Write only in capital letters.",
-                    "Use capital letters only.",
-                ])
-                .to_owned()
-            }
+            style.capitals = true;
+            r.pick(&[
+                "Answer in capital letters.",
+                "Write only in capital letters.",
+                "Use capital letters only.",
+            ])
+            .to_owned()
         }
     };
     style.prompt = Some(prompt);

@@ -241,6 +241,46 @@ pub(super) fn quotient(r: &mut Random) -> Exchange {
     question(r, &DIVIDED, [b * c, b, c])
 }
 
+/// A row of the multiplication table, without what it comes from: `7, 14, 21`.
+pub(super) fn table(r: &mut Random) -> Exchange {
+    let (n, of) = (Notation::draw(r), 2 + r.below(9));
+    let all: Vec<String> = (1..=10).map(|i| n.write(i * of)).collect();
+    let forms = [
+        "What is the table of {n}?",
+        "Tell me the table of {n}.",
+        "Say the multiplication table of {n}.",
+        "Can you say the table of {n}?",
+        "What are the first ten multiples of {n}?",
+    ];
+    let q = fill(r, &forms, &[("n", &n.write(of))]);
+    Exchange::of(q, vec![capital(&format!("{}.", all.join(", ")))])
+}
+
+/// A number in digits is asked for in words, or the other way round.
+pub(super) fn written(r: &mut Random) -> Exchange {
+    let x = r.below(101);
+    let (digits, word) = (x.to_string(), words(x));
+    let (forms, from, to, name): (&[&str], _, _, _) = if r.chance(50) {
+        (
+            &["How do you write {n} in words?", "Write {n} in words.", "What is {n} in words?"],
+            digits,
+            word,
+            "words",
+        )
+    } else {
+        (
+            &["How do you write {n} in digits?", "Write {n} in digits.", "What is {n} in digits?"],
+            word,
+            digits,
+            "digits",
+        )
+    };
+    let mut e = Exchange::of(fill(r, forms, &[("n", &from)]), vec![capital(&format!("{from} is {to}."))]);
+    e.short = Some(capital(&to));
+    e.keys = vec![format!("{x} written in {name}")];
+    e
+}
+
 /// Any two numbers with a sum below 200: practised, not promised.
 pub(super) fn any(r: &mut Random) -> Exchange {
     let (a, b) = (10 + r.below(90), 10 + r.below(90));
@@ -359,8 +399,7 @@ pub(super) fn another(r: &mut Random) -> Exchange {
 }
 
 fn chinese_question(r: &mut Random, plus: bool, [a, b, c]: [usize; 3]) -> Exchange {
-    let digits = r.chance(40);
-    let write = |n: usize| if digits { n.to_string() } else { chinese_words(n) };
+    let (write, name) = chinese_writer(r);
     let forms: &[&str] = if plus {
         &[
             "{a}加{b}等于几？",
@@ -382,7 +421,7 @@ fn chinese_question(r: &mut Random, plus: bool, [a, b, c]: [usize; 3]) -> Exchan
     let q = fill(r, forms, &[("a", &write(a)), ("b", &write(b))]);
     let mut e = Exchange::of(q, vec![format!("{}{word}{}等于{}。", write(a), write(b), write(c))]);
     e.short = Some(write(c));
-    e.keys = vec![format!("{a} {sign} {b} in {}", if digits { "chinese digits" } else { "chinese" })];
+    e.keys = vec![format!("{a} {sign} {b} in {name}")];
     e
 }
 
@@ -396,13 +435,34 @@ pub(super) fn chinese(r: &mut Random) -> Exchange {
     }
 }
 
+/// How numbers are written in a Chinese question.
+fn chinese_writer(r: &mut Random) -> (fn(usize) -> String, &'static str) {
+    if r.chance(40) { (|n| n.to_string(), "chinese digits") } else { (chinese_words, "chinese") }
+}
+
 pub(super) fn chinese_product(r: &mut Random) -> Exchange {
-    let (a, b) = (1 + r.below(9), 1 + r.below(9));
-    let (x, y, z) = (chinese_words(a), chinese_words(b), chinese_words(a * b));
+    let (a, b) = (1 + r.below(10), 1 + r.below(10));
+    let (w, name) = chinese_writer(r);
     let forms = ["{a}乘{b}等于几？", "{a}乘以{b}是多少？", "{a}乘{b}得多少？", "请算一下{a}乘{b}。"];
-    let q = fill(r, &forms, &[("a", &x), ("b", &y)]);
-    let mut e = Exchange::of(q, vec![format!("{x}乘{y}等于{z}。")]);
-    e.keys = vec![format!("{a} * {b} in chinese")];
+    let q = fill(r, &forms, &[("a", &w(a)), ("b", &w(b))]);
+    let mut e = Exchange::of(q, vec![format!("{}乘{}等于{}。", w(a), w(b), w(a * b))]);
+    e.short = Some(w(a * b));
+    e.keys = vec![format!("{a} * {b} in {name}")];
+    e
+}
+
+/// A number in digits is asked for in Chinese numerals, or the other way round.
+pub(super) fn chinese_written(r: &mut Random) -> Exchange {
+    let x = r.below(101);
+    let (digits, word) = (x.to_string(), chinese_words(x));
+    let (forms, from, to, name): (&[&str], _, _, _) = if r.chance(50) {
+        (&["{n}用汉字怎么写？", "请用汉字写{n}。", "{n}的汉字是什么？"], digits, word, "chinese")
+    } else {
+        (&["{n}用数字怎么写？", "请用数字写{n}。", "{n}是哪个数字？"], word, digits, "digits from chinese")
+    };
+    let mut e = Exchange::of(fill(r, forms, &[("n", &from)]), vec![format!("{from}写作{to}。")]);
+    e.short = Some(to);
+    e.keys = vec![format!("{x} written in {name}")];
     e
 }
 
@@ -423,20 +483,51 @@ pub(super) fn chinese_go_on(r: &mut Random) -> Exchange {
     }
 }
 
-/// A sentence that tells a sum, and its key.
-pub(super) fn told(r: &mut Random, chinese: bool) -> (String, String) {
-    if chinese {
-        let e = self::chinese(r);
-        return (e.accepted[0].clone(), e.keys[0].clone());
+/// Sentences that tell what belongs together, each with its key: two numbers, their sum or product, and the way back.
+pub(super) fn family(r: &mut Random, chinese: bool) -> Vec<(String, String)> {
+    let (times, n, (write, name)) = (r.chance(50), Notation::draw(r), chinese_writer(r));
+    let (a, b) = if times {
+        (1 + r.below(10), 1 + r.below(10))
+    } else {
+        let c = r.below(21);
+        let a = r.below(c + 1);
+        (a, c - a)
+    };
+    let (there, back, c) = if times { (&TIMES, &DIVIDED, a * b) } else { (&PLUS, &MINUS, a + b) };
+    let all = [(there, [a, b, c]), (there, [b, a, c]), (back, [c, a, b]), (back, [c, b, a])];
+    let told = |(o, [a, b, c]): (&Operation, [usize; 3])| {
+        if !chinese {
+            return (answer(o, n, [a, b, c]), key(o, n, a, b));
+        }
+        let word = match o.sign {
+            "+" => "加",
+            "-" => "减",
+            "*" => "乘",
+            _ => "除以",
+        };
+        let text = format!("{}{word}{}等于{}。", write(a), write(b), write(c));
+        (text, format!("{a} {} {b} in {name}", o.sign))
+    };
+    all.map(told).into()
+}
+
+/// Sentences that tell a sum or two, each with its key.
+pub(super) fn told(r: &mut Random, chinese: bool) -> Vec<(String, String)> {
+    if r.chance(40) {
+        return family(r, chinese);
     }
-    let e = match r.below(6) {
-        0 | 1 => small_sum(r),
-        2 => small_difference(r),
-        3 => large_sum(r),
+    let e = match r.below(7) {
+        _ if chinese && r.chance(40) => chinese_product(r),
+        _ if chinese => self::chinese(r),
+        0 => small_sum(r),
+        1 => small_difference(r),
+        2 => large_sum(r),
+        3 => large_difference(r),
         4 => product(r),
+        5 => quotient(r),
         _ => double_or_half(r),
     };
-    (e.accepted[0].clone(), e.keys[0].clone())
+    vec![(e.accepted[0].clone(), e.keys[0].clone())]
 }
 
 #[cfg(test)]
@@ -457,26 +548,63 @@ mod tests {
         assert_eq!((words(100), chinese_words(100)), ("one hundred".into(), "一百".into()));
     }
 
-    /// Reads `3 + 4 = 7.` again and computes it anew.
+    /// Whether a sentence like `3 + 4 = 7.` or `3加4等于7。` is right; nothing if its numbers are no digits.
+    fn is_right(said: &str) -> Option<bool> {
+        let plain = [("加", " + "), ("减", " - "), ("乘", " * "), ("除以", " / "), ("等于", " = ")]
+            .into_iter()
+            .fold(said.to_owned(), |s, (from, to)| s.replace(from, to));
+        let words: Vec<&str> = plain.trim_end_matches(['.', '。']).split(' ').collect();
+        let [a, sign, b, "=", c] = words[..] else { return None };
+        let [a, b, c] = [a.parse::<i64>().ok()?, b.parse().ok()?, c.parse().ok()?];
+        let right = match sign {
+            "+" => a + b == c,
+            "-" => a - b == c,
+            "*" => a * b == c,
+            _ => b * c == a,
+        };
+        Some(right)
+    }
+
     #[test]
     fn sums_are_right() {
+        assert_eq!((is_right("3 + 4 = 8."), is_right("6除以3等于2。")), (Some(false), Some(true)));
+        let makers = [
+            small_sum,
+            small_difference,
+            large_sum,
+            large_difference,
+            product,
+            quotient,
+            any,
+            chinese,
+            chinese_product,
+        ];
         let mut checked = 0;
         for seed in 0..4000 {
             let mut r = Random::new(seed, 1);
-            let e = [small_sum, small_difference, large_sum, large_difference, product, quotient, any]
-                [seed as usize % 7](&mut r);
-            let words: Vec<&str> = e.turns[1].trim_end_matches('.').split(' ').collect();
-            let [a, sign, b, "=", c] = words[..] else { continue };
-            let [a, b, c] = [a, b, c].map(|x| x.parse::<i64>().unwrap());
-            let right = match sign {
-                "+" => a + b,
-                "-" => a - b,
-                "*" => a * b,
-                _ => a / b,
-            };
-            assert_eq!(right, c, "{}", e.turns[1]);
-            checked += 1;
+            let mut said = vec![makers[seed as usize % makers.len()](&mut r).turns[1].clone()];
+            said.extend(family(&mut r, seed % 2 == 0).into_iter().map(|(text, _)| text));
+            for text in said {
+                assert_ne!(is_right(&text), Some(false), "{text}");
+                checked += usize::from(is_right(&text).is_some());
+            }
         }
-        assert!(checked > 1500, "{checked}");
+        assert!(checked > 8000, "{checked}");
+    }
+
+    #[test]
+    fn a_number_is_written_in_the_other_notation() {
+        for seed in 0..400 {
+            let mut r = Random::new(seed, 1);
+            let (english, chinese) = (written(&mut r), chinese_written(&mut r));
+            let (from, to) = english.accepted[0].trim_end_matches('.').split_once(" is ").unwrap();
+            let x = from.parse().or_else(|_| to.parse()).unwrap();
+            let both = [words(x), x.to_string()];
+            assert!(both.contains(&from.to_lowercase()) && both.contains(&to.to_owned()) && from != to);
+            let (from, to) = chinese.accepted[0].trim_end_matches('。').split_once("写作").unwrap();
+            let x = from.parse().or_else(|_| to.parse()).unwrap();
+            let both = [chinese_words(x), x.to_string()];
+            assert!(both.contains(&from.to_owned()) && both.contains(&to.to_owned()) && from != to);
+        }
     }
 }
