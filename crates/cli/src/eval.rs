@@ -136,10 +136,7 @@ impl What {
         let most = self.limit.unwrap_or(usize::MAX);
         let mut texts = Vec::new();
         for path in &self.text {
-            let mut documents: Vec<String> =
-                documents::read(std::slice::from_ref(path))?.texts().map(Into::into).collect();
-            documents.truncate(most);
-            texts.push((path.display().to_string(), documents));
+            texts.push(documents_of(path, most)?);
         }
         let mut tasks = Vec::new();
         for path in &self.tasks {
@@ -173,6 +170,22 @@ impl What {
     }
 }
 
+/// The first documents of a file or folder, under its name.
+pub(crate) fn documents_of(path: &Path, most: usize) -> anyhow::Result<(String, Vec<String>)> {
+    let read = documents::read(&[path.to_owned()])?;
+    let documents = read.texts().take(most).map(Into::into).collect();
+    Ok((path.display().to_string(), documents))
+}
+
+/// Bits per byte of documents; shows how far it is.
+pub(crate) fn bits(exam: &Exam<'_>, name: &str, documents: &[String]) -> Score {
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    let meter = Meter::new(name);
+    let score = exam.bits(name, &documents, &mut |n, all| meter.tell(n, all));
+    meter.end(documents.len());
+    score
+}
+
 /// Everything that is asked of one model.
 fn examined(model: &Choice, asked: &Asked) -> anyhow::Result<Sheet> {
     let (dir, network) = model.network()?;
@@ -180,10 +193,7 @@ fn examined(model: &Choice, asked: &Asked) -> anyhow::Result<Sheet> {
     let exam = Exam { gpt: &opened.gpt, tokenizer: &opened.tokenizer, dtype: opened.dtype };
     let mut sheet = Sheet { model: dir.display().to_string(), scores: Vec::new() };
     for (name, documents) in &asked.texts {
-        let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
-        let meter = Meter::new(name);
-        sheet.scores.push(exam.bits(name, &documents, &mut |n, all| meter.tell(n, all)));
-        meter.end(documents.len());
+        sheet.scores.push(bits(&exam, name, documents));
     }
     for task in &asked.tasks {
         let meter = Meter::new(&task.name);

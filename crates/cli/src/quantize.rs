@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use pupil_checkpoint::quantised::Bits;
-use pupil_model::{Batch, Gpt, Model, Network};
-use pupil_tensor::{DType, Graph};
-use pupil_tokenizer::Tokenizer;
+use pupil_eval::Exam;
+use pupil_model::{Gpt, Model, Network};
 use serde_json::json;
 
+use crate::eval;
 use crate::exit::Usage;
 use crate::model::Choice;
 
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Bits of a weight: 8, a scale for each row; or 4, a scale for each 32 columns.
     #[arg(long, default_value_t = 8)]
     bits: u32,
-    /// A text to measure both models on: bits per byte before and after.
+    /// A file or folder of text to measure both models on: bits per byte before and after, as of `pupil eval --text`.
     #[arg(long)]
     data: Option<PathBuf>,
     /// Prints the figures as JSON.
@@ -43,8 +43,12 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     }
     let opened = a.model.opened(&dir, network)?;
     let (tokenizer, ends, dtype) = (opened.tokenizer, opened.ends, opened.dtype);
-    let text = a.data.as_ref().map(std::fs::read_to_string).transpose()?;
-    let before = text.as_deref().map(|t| bits_per_byte(&opened.gpt, &tokenizer, t, dtype));
+    let text = a.data.as_deref().map(|path| eval::documents_of(path, usize::MAX)).transpose()?;
+    let bits_per_byte = |gpt: &Gpt| {
+        let (name, documents) = text.as_ref()?;
+        eval::bits(&Exam { gpt, tokenizer: &tokenizer, dtype }, name, documents).value
+    };
+    let before = bits_per_byte(&opened.gpt);
     let parameters = opened.gpt.parameters().count();
     let network = Network::from(opened.gpt);
     let mut files = pupil_checkpoint::directory::quantised_files(&network, &ends, bits)?;
@@ -53,7 +57,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     pupil_checkpoint::atomic::write_folder(&a.out, &files)?;
     // What is measured is what was written.
     let Network::Gpt(small) = pupil_checkpoint::load(&a.out)? else { unreachable!("a GPT was written") };
-    let after = text.as_deref().map(|t| bits_per_byte(&small, &tokenizer, t, dtype));
+    let after = bits_per_byte(&small);
     let error = relative_error(&network, &small);
     if a.json {
         let figures = json!({
@@ -95,20 +99,6 @@ fn beside(dir: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Bits per byte of a text, read in pieces of the context's length.
-fn bits_per_byte(gpt: &Gpt, tokenizer: &Tokenizer, text: &str, dtype: DType) -> f64 {
-    let ids = tokenizer.encode(text);
-    let mut nats = 0.0;
-    for part in ids.chunks(gpt.config.context + 1).filter(|p| p.len() > 1) {
-        let (read, targets) = (&part[..part.len() - 1], &part[1..]);
-        let whole = 0..read.len();
-        let mut batch = Batch::reading(read, std::slice::from_ref(&whole));
-        batch.fill(read, targets, &vec![1.0; read.len()], std::slice::from_ref(&whole));
-        nats += gpt.loss(&mut Graph::inference(gpt.parameters(), dtype), &batch, 1.0).sum;
-    }
-    nats / std::f64::consts::LN_2 / text.len() as f64
 }
 
 /// Root mean square of what the matrices lost over that of what they had.
