@@ -16,7 +16,7 @@ use crate::plan::Plan;
 
 /// Share of the limit beyond which the expected end is too late, and before which it is too early.
 const LATE: f64 = 1.04;
-const EARLY: f64 = 0.88;
+const EARLY: f64 = 0.92;
 /// Weight of the newest step in the running mean of their seconds. With 0.05 a busy machine made a run of 900 steps decide ten times.
 const NEW: f64 = 0.03;
 /// Steps of a sitting that are seen before anything is decided, and from one decision to the next: at least so many, and at least this part of
