@@ -1,13 +1,16 @@
 //! Rules that say whether a reply is right.
 
+use std::sync::LazyLock;
+
 use fancy_regex::Regex;
+use pupil_data::starter::numerals;
 
 /// A rule.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// The reply is the answer; letter case and blanks at the ends do not count.
     Exact,
-    /// The last number of the reply is the last one of the answer; numbers may be words up to twenty.
+    /// The last number of the reply is the last one of the answer; numbers up to 199 may be words, English or Chinese.
     Number,
     /// The answer is a regular expression that the reply matches.
     Regex,
@@ -38,34 +41,25 @@ impl Rule {
     }
 }
 
-const WORDS: [&str; 21] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
+/// Numbers as words, the longest first: of `twenty-one` not only `twenty` is read.
+static WORDS: LazyLock<Vec<(Vec<char>, f64)>> = LazyLock::new(|| {
+    let both = |n: usize| [(numerals::english(n), n), (numerals::chinese(n), n)];
+    let mut all: Vec<(Vec<char>, f64)> =
+        (0..200).flat_map(both).map(|(word, n)| (word.chars().collect(), n as f64)).collect();
+    all.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+    all
+});
 
-/// The numbers of a text in order: `-1,234.50` is −1234.5, `seven` is 7.
+/// Whether a character is part of a number in Chinese numerals.
+fn is_numeral(c: char) -> bool {
+    "零一二两三四五六七八九十百千万亿".contains(c)
+}
+
+/// The numbers of a text in order: `-1,234.50` is −1234.5, `twenty-one` and `二十一` are 21.
 pub(crate) fn numbers(text: &str) -> Vec<f64> {
     let mut found = Vec::new();
     let chars: Vec<char> = text.chars().collect();
+    let small: Vec<char> = chars.iter().map(char::to_ascii_lowercase).collect();
     let mut i = 0;
     while i < chars.len() {
         let begin = i;
@@ -79,11 +73,18 @@ pub(crate) fn numbers(text: &str) -> Vec<f64> {
                 begin > 0 && chars[begin - 1] == '-' && (begin < 2 || chars[begin - 2].is_whitespace());
             found.extend(digits.parse::<f64>().map(|n| if is_negative { -n } else { n }));
         } else if chars[i].is_alphabetic() {
-            while i < chars.len() && chars[i].is_alphanumeric() {
-                i += 1;
-            }
-            let word: String = chars[begin..i].iter().flat_map(|c| c.to_lowercase()).collect();
-            found.extend(WORDS.iter().position(|w| *w == word).map(|n| n as f64));
+            let of_word = |c: &char| match is_numeral(chars[begin]) {
+                true => is_numeral(*c),
+                false => c.is_alphanumeric() && !is_numeral(*c),
+            };
+            // A word ends where no more of its kind follows.
+            let ends = |word: &[char]| !small.get(begin + word.len()).is_some_and(of_word);
+            let read = WORDS.iter().find(|(word, _)| small[begin..].starts_with(word) && ends(word));
+            i += read.map_or_else(
+                || chars[begin..].iter().take_while(|c| of_word(c)).count(),
+                |(word, _)| word.len(),
+            );
+            found.extend(read.map(|(_, n)| n));
         } else {
             i += 1;
         }
@@ -99,7 +100,9 @@ mod tests {
     fn numbers_are_found_in_words_and_digits() {
         assert_eq!(numbers("Seven plus 3 is ten."), [7.0, 3.0, 10.0]);
         assert_eq!(numbers("-1,234.50, 5-3 and x2 #### 18"), [-1234.5, 5.0, 3.0, 18.0]);
-        assert!(numbers("none of them, tone, 三").is_empty());
+        assert_eq!(numbers("Twenty-one, One hundred and five; twenty - one"), [21.0, 105.0, 20.0, 1.0]);
+        assert_eq!(numbers("十加二十一等于三十一。一百零五，3个三x"), [10.0, 21.0, 31.0, 105.0, 3.0, 3.0]);
+        assert!(numbers("none of them, tone, seventh, 三千").is_empty());
         assert_eq!(numbers("1.2.3"), [] as [f64; 0]);
     }
 

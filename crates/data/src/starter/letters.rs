@@ -3,8 +3,8 @@
 use super::book::Exchange;
 use super::grammar::capital;
 use super::made::fill;
+use super::numerals::english as number;
 use super::order::words_of;
-use super::sums::words as number;
 use crate::random::Random;
 
 /// Words that children spell.

@@ -16,6 +16,7 @@ mod labelled;
 mod letters;
 mod made;
 mod memory;
+pub mod numerals;
 mod order;
 mod persona;
 mod reading;

@@ -4,7 +4,7 @@ use super::book::Exchange;
 use super::grammar::capital;
 use super::letters::WORDS;
 use super::made::fill;
-use super::sums::{chinese_words, words};
+use super::numerals::{chinese as chinese_words, english as words};
 use crate::random::Random;
 
 /// Digits or words.

@@ -4,57 +4,9 @@
 use super::book::Exchange;
 use super::grammar::capital;
 use super::made::{fill, set};
+use super::numerals::{chinese as chinese_words, english as words};
 use super::stories::NAMES;
 use crate::random::Random;
-
-const ONES: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const TENS: [&str; 10] =
-    ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
-const CHINESE: [&str; 10] = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
-
-/// A number up to 199 in English words.
-pub(super) fn words(n: usize) -> String {
-    match n {
-        0..20 => ONES[n].to_owned(),
-        20..100 if n.is_multiple_of(10) => TENS[n / 10].to_owned(),
-        20..100 => format!("{}-{}", TENS[n / 10], ONES[n % 10]),
-        100 => "one hundred".to_owned(),
-        _ => format!("one hundred and {}", words(n - 100)),
-    }
-}
-
-/// A number up to 199 in Chinese.
-pub(super) fn chinese_words(n: usize) -> String {
-    let one = |n: usize| if n == 0 { "" } else { CHINESE[n] };
-    match n {
-        0..10 => CHINESE[n].to_owned(),
-        10..20 => format!("十{}", one(n % 10)),
-        20..100 => format!("{}十{}", CHINESE[n / 10], one(n % 10)),
-        100 => "一百".to_owned(),
-        _ => format!("一百零{}", chinese_words(n - 100)),
-    }
-}
 
 /// How numbers are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -533,20 +485,6 @@ pub(super) fn told(r: &mut Random, chinese: bool) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_have_their_words() {
-        let all = [
-            (0, "zero", "零"),
-            (14, "fourteen", "十四"),
-            (20, "twenty", "二十"),
-            (35, "thirty-five", "三十五"),
-        ];
-        for (n, english, chinese) in all {
-            assert_eq!((words(n).as_str(), chinese_words(n).as_str()), (english, chinese));
-        }
-        assert_eq!((words(100), chinese_words(100)), ("one hundred".into(), "一百".into()));
-    }
 
     /// Whether a sentence like `3 + 4 = 7.` or `3加4等于7。` is right; nothing if its numbers are no digits.
     fn is_right(said: &str) -> Option<bool> {
