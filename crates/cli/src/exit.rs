@@ -93,6 +93,7 @@ fn of_file(e: &pupil_checkpoint::Error) -> u8 {
 fn of_data(e: &pupil_data::Error) -> u8 {
     match e {
         pupil_data::Error::Io { source, .. } if is_storage(source) => 4,
+        pupil_data::Error::Thread(_) => 1,
         _ => 3,
     }
 }

@@ -139,6 +139,7 @@ fn main() -> ExitCode {
 
 fn program() -> ExitCode {
     std::panic::set_hook(Box::new(report));
+    allocations::when_exhausted(room::exhausted);
     signals::let_large_files_fail();
     let cli = match parse(std::env::args_os().collect()) {
         Ok(cli) => cli,

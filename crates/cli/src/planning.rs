@@ -18,6 +18,7 @@ use crate::pretrain::Pretrain;
 use crate::process;
 use crate::progress::clock;
 use crate::ranks;
+use crate::room;
 
 /// Share of --minutes that a run is planned for; what is left is for the machine's moods and the last save.
 const SHARE: f64 = 0.95;
@@ -127,7 +128,9 @@ pub(crate) fn plan(
     let parameters = model.parameter_count();
 
     let seconds_of = |row: usize| {
-        if model.training_flops_per_token(context) * row as f64 > HEAVY {
+        // Parameters, gradients, moments, and the activations of a row: what does not fit cannot be tried, only reckoned, and refused afterwards.
+        let held = 12 * parameters + architecture.activation_bytes(row, dtype.size()) as u64;
+        if model.training_flops_per_token(context) * row as f64 > HEAVY || !room::holds(held) {
             return Speed::measure(vocab, context, dtype).seconds(&model) * row as f64;
         }
         plan::seconds_per_row(&architecture, optimiser(a, 0.0, 0.0), row, dtype) * OVERHEAD

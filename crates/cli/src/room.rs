@@ -1,5 +1,6 @@
 //! Room: what memory and disk the machine has for a run, against what the run will need.
 
+use std::io::Write;
 use std::path::Path;
 
 use pupil_report::size;
@@ -30,13 +31,55 @@ pub(crate) fn check(forecast: &Forecast, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes that this process can still take, and what limits them: the control groups that it is in, or the machine.
+/// Whether this process can take so many bytes more, as far as that is known.
+pub(crate) fn holds(bytes: u64) -> bool {
+    memory().is_none_or(|(room, _)| room >= bytes)
+}
+
+/// Says that no memory is left, which takes none: for [`pupil_tensor::kernels::allocations::when_exhausted`].
+pub(crate) fn exhausted(bytes: usize) {
+    let mut text = [0; 400];
+    let mut rest = &mut text[..];
+    let megabytes = |n: f64| n / 1e6;
+    let _ = write!(rest, "pupil: no memory is left: {:.1} MB more were asked for", megabytes(bytes as f64));
+    if let Some(limit) = address_space() {
+        let limit = megabytes(limit as f64);
+        let _ = write!(rest, ", and this process may have {limit:.1} MB in all (ulimit -v)");
+    }
+    let _ = writeln!(
+        rest,
+        ". Give it more, or less to do: a smaller model, fewer --batch-tokens, a shorter --context, less text at a time"
+    );
+    let written = 400 - rest.len();
+    let _ = std::io::stderr().write_all(&text[..written]);
+}
+
+/// Bytes of address space that this process may have, if that is limited.
+fn address_space() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+        let (soft, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
+        #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
+        return (soft != RLIM_INFINITY).then_some(soft as u64);
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// Bytes that this process can still take, and what limits them: its address space, the control groups that it is in, or the machine.
 fn memory() -> Option<(u64, &'static str)> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let machine = read("/proc/meminfo").and_then(|text| field(&text, "MemAvailable:")).map(|kib| kib * 1024);
     let groups = read("/proc/self/cgroup").unwrap_or_default();
     let group = group_room(&groups, &|path: &str| read(&format!("/sys/fs/cgroup{path}")));
-    let all = [machine.map(|m| (m, "the machine")), group.map(|g| (g, "the control group"))];
+    let taken = read("/proc/self/status").and_then(|text| field(&text, "VmSize:")).map(|kib| kib * 1024);
+    let limit = address_space().zip(taken).map(|(limit, taken)| limit.saturating_sub(taken));
+    let all = [
+        machine.map(|m| (m, "the machine")),
+        group.map(|g| (g, "the control group")),
+        limit.map(|l| (l, "the limit of its address space (ulimit -v)")),
+    ];
     all.into_iter().flatten().min()
 }
 

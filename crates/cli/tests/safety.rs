@@ -516,6 +516,31 @@ fn p07_numbers_of_threads_are_automatic_bounded_or_refused() {
 }
 
 #[test]
+fn p08_too_little_memory_is_refused_before_the_run_or_fails_with_the_figures_and_never_aborts() {
+    let dir = place();
+    let d = dir.path();
+    let large = "pretrain --data text.txt --layers 4 --width 512 --context 256 --vocab 300 --batch-tokens 16384 --steps 2 --threads 2 --out r";
+    let mut seen = [false; 2];
+    for megabytes in [40, 100, 300, 700, 1500] {
+        let limited = format!("ulimit -v {}; exec {PUPIL} {large}", megabytes * 1000);
+        let out =
+            Command::new("sh").args(["-c", &limited]).current_dir(d).stdin(Stdio::null()).output().unwrap();
+        let text = said(&out);
+        assert_eq!(out.status.code(), Some(1), "{megabytes} MB: {text}");
+        let refused = text.contains("Three ways out") && text.contains("the limit of its address space");
+        let exhausted = text.contains("no memory is left") && text.contains("MB in all (ulimit -v)");
+        let threads = text.contains("no thread can be had");
+        assert!(refused || exhausted || threads, "{megabytes} MB: {text}");
+        seen = [seen[0] || refused, seen[1] || exhausted];
+    }
+    assert!(seen[0] && seen[1], "refused before, failed in between: {seen:?}");
+    // What needs little has enough of it.
+    let limited = format!("ulimit -v 700000; exec {PUPIL} {}", pretrain("--steps 2 --threads 2 --out small"));
+    let out = Command::new("sh").args(["-c", &limited]).current_dir(d).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+}
+
+#[test]
 fn p09_few_open_files_and_a_small_stack_are_enough() {
     let dir = place();
     let d = dir.path();

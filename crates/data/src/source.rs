@@ -41,6 +41,11 @@ pub enum Error {
         "no text was found in {0}: expected text, Markdown, HTML, JSON, JSON lines or CSV (also .gz, .zst, .zip, .tar), or a folder of them"
     )]
     Nothing(String),
+    /// The system gives no thread to read with.
+    #[error(
+        "no thread can be had to read with: {0}; let this process have more of them (ulimit -u) or more memory (ulimit -v)"
+    )]
+    Thread(io::Error),
 }
 
 /// A file to be read.

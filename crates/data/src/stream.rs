@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Condvar, Mutex};
+use std::thread::Builder;
 
 use crate::pieces::{self, About, Format, Piece, Reading};
 use crate::source::{self, Error, File};
@@ -74,9 +75,9 @@ pub(crate) fn stream<T: Send>(
         let (send, receive) = sync_channel::<(usize, Piece)>(2 * threads);
         let (give, take) = sync_channel::<(usize, usize, T)>(2 * threads);
         let receive = std::sync::Arc::new(Mutex::new(receive));
-        for _ in 0..threads.max(1) {
+        for i in 0..threads.max(1) {
             let (receive, give, work) = (receive.clone(), give.clone(), &work);
-            scope.spawn(move || {
+            let started = Builder::new().spawn_scoped(scope, move || {
                 while let Ok((number, piece)) = lock(&receive) {
                     let size = piece.size();
                     if give.send((number, size, work(piece))).is_err() {
@@ -84,10 +85,16 @@ pub(crate) fn stream<T: Send>(
                     }
                 }
             });
+            // Where fewer can be had, fewer do.
+            match started {
+                Err(e) if i == 0 => return Err(Error::Thread(e)),
+                Err(_) => break,
+                Ok(_) => {}
+            }
         }
         drop((receive, give));
         let (open, room, passed) = (&open, &room, &passed);
-        scope.spawn(move || {
+        let reader = move || {
             let mut number = 0;
             for file in files {
                 let mut emit = |piece: Piece| {
@@ -136,7 +143,8 @@ pub(crate) fn stream<T: Send>(
                     }
                 }
             }
-        });
+        };
+        Builder::new().spawn_scoped(scope, reader).map_err(Error::Thread)?;
         let (mut early, mut next) = (BTreeMap::new(), 0);
         for (number, size, result) in take {
             early.insert(number, (size, result));

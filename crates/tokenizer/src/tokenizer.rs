@@ -155,17 +155,22 @@ impl Tokenizer {
         let mut all = vec![Vec::new(); texts.len()];
         // Small batches, taken in turn, because texts differ in length.
         let batches = std::sync::Mutex::new(texts.chunks(BATCH).zip(all.chunks_mut(BATCH)));
-        std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, texts.len().div_ceil(BATCH).max(1)) {
-                scope.spawn(|| {
-                    let mut encoder = Encoder::new(self);
-                    loop {
-                        let next = batches.lock().unwrap_or_else(|e| e.into_inner()).next();
-                        let Some((texts, all)) = next else { return };
-                        texts.iter().zip(all).for_each(|(t, ids)| encoder.encode(t, ids));
-                    }
-                });
+        let work = || {
+            let mut encoder = Encoder::new(self);
+            loop {
+                let next = batches.lock().unwrap_or_else(|e| e.into_inner()).next();
+                let Some((texts, all)) = next else { return };
+                texts.iter().zip(all).for_each(|(t, ids)| encoder.encode(t, ids));
             }
+        };
+        std::thread::scope(|scope| {
+            // This thread is one of them; where the system gives fewer, fewer do.
+            for _ in 1..threads.min(texts.len().div_ceil(BATCH)) {
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
         });
         all
     }

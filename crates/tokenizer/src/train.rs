@@ -5,6 +5,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io;
+use std::thread::ScopedJoinHandle;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -81,8 +83,14 @@ pub(crate) fn count<'a, W: Iterator<Item = &'a str>>(
     };
     let one = &one;
     let mut parts: Vec<FxHashMap<&str, u64>> = std::thread::scope(|scope| {
-        let running: Vec<_> = shares.iter().map(|s| scope.spawn(move || one(s))).collect();
-        running.into_iter().map(|r| r.join().unwrap_or_default()).collect()
+        let start = |s| std::thread::Builder::new().spawn_scoped(scope, move || one(s));
+        let running: Vec<_> = shares.iter().map(|s| (s, start(s))).collect();
+        let ended = |(s, thread): (&Vec<&'a str>, io::Result<ScopedJoinHandle<'_, _>>)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // Where the system gives no further thread, this one does it.
+            Err(_) => one(s),
+        };
+        running.into_iter().map(ended).collect()
     });
     parts.sort_by_key(FxHashMap::len);
     let mut all = parts.pop().unwrap_or_default();

@@ -2,9 +2,11 @@
 //!
 //! A training step walks through hundreds of megabytes; on pages of 4 KB most of its first second is page faults and every pass
 //! misses the translation buffer. Blocks from 1 MB on are mapped by themselves, on borders of 2 MB, and the kernel is asked
-//! for huge pages. The counter makes "a step allocates nothing" something that is measured and not believed.
+//! for huge pages. The counter makes "a step allocates nothing" something that is measured and not believed. A program may say what it tells
+//! when there is no memory left, and then fails instead of aborting.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The allocator; a program installs it with `#[global_allocator]`.
@@ -23,6 +25,33 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 /// Allocations and reallocations so far; stays 0 where [`Counting`] is not installed.
 pub fn count() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+/// What is told when no memory is left.
+static EXHAUSTED: OnceLock<fn(usize)> = OnceLock::new();
+
+/// When no memory is left, `tell` gets the bytes that were asked for, and the process ends with 1. It must take no memory itself. Without this,
+/// or where [`Counting`] is not installed, Rust aborts.
+pub fn when_exhausted(tell: fn(usize)) {
+    let _ = EXHAUSTED.set(tell);
+}
+
+/// A block that was asked for; there is no return from where there is none.
+fn had(block: *mut u8, size: usize) -> *mut u8 {
+    match EXHAUSTED.get() {
+        Some(tell) if block.is_null() => {
+            tell(size);
+            // At once: what else is run at the end of a process might ask for memory.
+            #[cfg(unix)]
+            // SAFETY: ends the process.
+            unsafe {
+                libc::_exit(1)
+            }
+            #[cfg(not(unix))]
+            std::process::exit(1)
+        }
+        _ => block,
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -82,10 +111,10 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         if is_large(&layout) {
-            return map(layout.size());
+            return had(map(layout.size()), layout.size());
         }
         // SAFETY: the caller keeps `alloc`'s contract.
-        unsafe { System.alloc(layout) }
+        had(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
@@ -102,10 +131,10 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         if is_large(&layout) {
-            return map(layout.size());
+            return had(map(layout.size()), layout.size());
         }
         // SAFETY: the caller keeps `alloc_zeroed`'s contract.
-        unsafe { System.alloc_zeroed(layout) }
+        had(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -114,7 +143,7 @@ unsafe impl GlobalAlloc for Counting {
         if !is_large(&layout) && !is_large(&new) {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps `realloc`'s contract; `ptr` came from the system's allocator.
-            return unsafe { System.realloc(ptr, layout, size) };
+            return had(unsafe { System.realloc(ptr, layout, size) }, size);
         }
         // SAFETY: both blocks are live and do not overlap; the old one goes by its own layout.
         unsafe {
