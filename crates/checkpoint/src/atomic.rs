@@ -28,8 +28,9 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMPORARY}{start}.{}", std::process::id()))
 }
 
-fn write_synced(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = fs.create(path).map_err(storage(path))?;
+/// Writes what will be `path`, for now at `new`; errors name what people know.
+fn write_synced(fs: &dyn Fs, new: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = fs.create(new).map_err(storage(path))?;
     file.write_all(bytes).and_then(|()| file.sync()).map_err(storage(path))
 }
 
@@ -47,7 +48,7 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// As there.
 pub fn replace_file_on(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let new = beside(path);
-    let outcome = write_synced(fs, &new, bytes)
+    let outcome = write_synced(fs, &new, path, bytes)
         .and_then(|()| fs.rename(&new, path).map_err(storage(path)))
         .and_then(|()| fs.sync_dir(parent(path)).map_err(storage(path)));
     if outcome.is_err() {
@@ -77,7 +78,7 @@ pub fn write_folder_on(fs: &dyn Fs, path: &Path, files: &[(String, Vec<u8>)]) ->
         }
         fs.create_dirs(&new).map_err(storage(&new))?;
         for (name, bytes) in files {
-            write_synced(fs, &new.join(name), bytes)?;
+            write_synced(fs, &new.join(name), &path.join(name), bytes)?;
         }
         fs.sync_dir(&new).map_err(storage(&new))?;
         if fs.exists(path) {

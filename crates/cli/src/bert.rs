@@ -1,7 +1,7 @@
 //! What BERT is for: `pupil fill-mask`, `pupil classify`, `pupil embed`; and its parts of `pupil pretrain` and `pupil finetune`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -20,6 +20,7 @@ use pupil_train::{Plan, bert as school};
 use serde_json::json;
 
 use crate::exit::Usage;
+use crate::input;
 use crate::learn::{self, Common, Finetune, Vocabulary};
 use crate::model::Choice;
 use crate::pretrain::Pretrain;
@@ -97,7 +98,7 @@ impl Texts {
         if !self.data.is_empty() {
             return Ok(documents::read(&self.data)?.texts().map(|t| t.into_owned()).collect());
         }
-        let lines = std::io::stdin().lock().lines().collect::<Result<Vec<_>, _>>();
+        let lines = input::lines().collect::<Result<Vec<_>, _>>();
         Ok(lines.context("standard input")?.into_iter().filter(|l| !l.trim().is_empty()).collect())
     }
 }
@@ -106,7 +107,7 @@ impl Texts {
 fn open(choice: &Choice) -> anyhow::Result<(PathBuf, Reader)> {
     let (dir, network) = choice.network()?;
     let Network::Bert(bert) = network else {
-        anyhow::bail!(Usage(format!("{} is no BERT", dir.display())));
+        anyhow::bail!(Usage(format!("{} is no BERT; -m names one", dir.display())));
     };
     let tokenizer = tokenizer(&dir.join("tokenizer.json"))?;
     let reader = Reader::new(*bert, tokenizer, process::dtype(&choice.dtype)?);

@@ -6,7 +6,7 @@ use pupil_infer::Sampler;
 pub(crate) const HELP: &str = "  /retry             another reply to the same words
   /edit [WORDS]      says other words instead of the last ones (without words: edit them)
   /system [WORDS]    sets the scene from now on; `none` takes it away; without words: shows it
-  /set [NAME VALUE]  temp, top-k, top-p, min-p, repeat-penalty, seed, max-tokens, stop; without a name: shows them
+  /set [NAME VALUE]  temp, top-k, top-p, min-p, repeat-penalty, seed, max-tokens, stop (none: no more); without a name: shows them
   /show [probs]      what was said so far; probs: colours each token by its probability (again: no longer)
   /save FILE         writes the conversation as a line of JSON, in the form that fine-tuning reads
   /load FILE         goes on with such a conversation
@@ -73,9 +73,9 @@ pub(crate) fn parse(line: &str) -> Result<Command<'_>, String> {
 /// # Errors
 /// Names the settings, or the range of the one named; nothing is changed then.
 pub(crate) fn set(sampler: &mut Sampler, max_new: &mut usize, name: &str, value: &str) -> Result<(), String> {
-    let wrong = || format!("/set {name} {value}: a number is needed");
-    let real = || value.parse::<f32>().map_err(|_| wrong());
-    let whole = || value.parse::<usize>().map_err(|_| wrong());
+    let wrong = |what: &str| format!("/set {name} {value}: {what} is needed");
+    let real = || value.parse::<f32>().map_err(|_| wrong("a number"));
+    let whole = || value.parse::<usize>().map_err(|_| wrong("a whole number"));
     let mut s = *sampler;
     match name.replace('_', "-").trim_start_matches("--") {
         "temp" | "temperature" => s.temperature = real()?,
@@ -83,9 +83,9 @@ pub(crate) fn set(sampler: &mut Sampler, max_new: &mut usize, name: &str, value:
         "top-p" => s.top_p = real()?,
         "min-p" => s.min_p = real()?,
         "repeat-penalty" => s.repeat_penalty = real()?,
-        "seed" => s.seed = value.parse().map_err(|_| wrong())?,
+        "seed" => s.seed = value.parse().map_err(|_| wrong("a whole number"))?,
         "max-tokens" | "max-new" => {
-            *max_new = whole().and_then(|n| if n == 0 { Err(wrong()) } else { Ok(n) })?;
+            *max_new = whole().ok().filter(|&n| n > 0).ok_or_else(|| wrong("a whole number from 1 on"))?;
         }
         other => {
             return Err(format!(

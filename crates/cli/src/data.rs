@@ -189,6 +189,11 @@ fn prepare(a: &Prepare) -> anyhow::Result<()> {
         };
         Charset::named(name).ok_or_else(unknown)
     };
+    if let Some(wrong) = a.scripts.iter().find(|name| !clean::is_script(name)) {
+        anyhow::bail!(Usage(format!(
+            "--scripts {wrong}: no script of Unicode; latin, han, cyrillic, arabic and others are"
+        )));
+    }
     let settings = Settings {
         reading: Reading { encoding: a.encoding.as_ref().map(named).transpose()?, lossy: a.lossy },
         strict: a.strict,
@@ -204,6 +209,8 @@ fn prepare(a: &Prepare) -> anyhow::Result<()> {
         },
         ..a.filters.settings()?
     };
+    // What is wrong with it is said now and not after all has been read.
+    a.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     let meter = Meter::new();
     let report = prepare::prepare(&a.paths, &a.filters.out, &settings, &|done, all| meter.tell(done, all));
     meter.end();

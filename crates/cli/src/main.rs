@@ -20,6 +20,7 @@ mod display;
 mod eval;
 mod exit;
 mod generate;
+mod input;
 mod learn;
 mod lineage;
 mod merge;

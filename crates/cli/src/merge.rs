@@ -8,6 +8,7 @@ use pupil_model::{Gpt, Lora, Network, Target};
 
 use crate::exit::Usage;
 use crate::model::Choice;
+use crate::room;
 
 /// Files that a model's directory has beside its weights.
 const BESIDE: [&str; 8] = [
@@ -135,9 +136,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     let Some(adapted) = opened.gpt.adapted().cloned() else {
         anyhow::bail!(Usage(format!("{} is a whole model: there is nothing to merge", dir.display())));
     };
-    if a.out.exists() {
-        anyhow::bail!(Usage(format!("{} exists; choose another --out", a.out.display())));
-    }
+    room::vacant(&a.out)?;
     opened.gpt.merge();
     let places = [dir.as_path(), Path::new(&adapted.base)];
     let mut extra = Vec::new();

@@ -146,10 +146,14 @@ impl Choice {
             })?,
         };
         if !pupil_checkpoint::directory::holds_model(&dir) {
-            anyhow::bail!(Usage(format!(
-                "{} holds no model (no config.json); `pupil speedrun` makes one",
-                dir.display()
-            )));
+            let what = match () {
+                () if dir.is_file() => "is a file; -m wants the directory that a model lies in",
+                () if !dir.exists() => {
+                    "does not exist; `pupil speedrun` makes a model, and -m names where one lies"
+                }
+                () => "holds no model (no config.json); `pupil speedrun` makes one",
+            };
+            anyhow::bail!(Usage(format!("{} {what}", dir.display())));
         }
         let network = pupil_checkpoint::load(&dir)?;
         Ok((dir, network))
@@ -159,6 +163,10 @@ impl Choice {
     pub(crate) fn opened(&self, dir: &Path, network: Network) -> anyhow::Result<Opened> {
         let gpt = match network {
             Network::Gpt(gpt) => *gpt,
+            Network::Bert(_) => anyhow::bail!(Usage(format!(
+                "{} is a BERT, which reads and does not write: `pupil fill-mask`, `classify`, `tag` and `embed` use it",
+                dir.display()
+            ))),
             _ => anyhow::bail!(Usage(format!("{} is no GPT: `pupil chat` talks with it", dir.display()))),
         };
         // Adapters that PEFT wrote lie there without a tokenizer: it is that of their model.
@@ -252,7 +260,8 @@ fn turn_end(t: &Told, tokenizer: &Tokenizer) -> Option<u32> {
 }
 
 pub(crate) fn read_tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let unread = |source| pupil_checkpoint::Error::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unread)?;
     Tokenizer::from_json(&text).with_context(|| path.display().to_string())
 }
 

@@ -223,7 +223,7 @@ fn prepared(a: &Pretrain, dir: &Path, context: usize) -> anyhow::Result<Option<R
     let mut open = |part: &str| -> anyhow::Result<Option<Shards>> {
         let files = shards(part, end);
         if dir.join(format!("{part}-chats.jsonl")).is_file() && files.iter().all(|f| f.1.is_some()) {
-            let what = "has conversations, but no ids of them: run `pupil data prepare` again".to_owned();
+            let what = "has conversations, but no ids of them: `pupil data prepare` makes them if it is given --vocab or --tokenizer".to_owned();
             anyhow::bail!(pupil_data::Error::Content { path: dir.to_owned(), what });
         }
         if files.is_empty() {
@@ -256,6 +256,8 @@ fn ready(a: &Pretrain, resumes: bool, context: usize, begun: Instant) -> anyhow:
     let common = &a.common;
     let kept = common.out.join("tokenizer.json");
     let made = common.out.join("data");
+    // Before anything is read that may take long.
+    a.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     if let [dir] = &common.data[..]
         && let Some(ready) = prepared(a, dir, context)?
     {

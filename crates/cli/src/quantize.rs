@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::eval;
 use crate::exit::Usage;
 use crate::model::Choice;
+use crate::room;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -35,12 +36,8 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         4 => Bits::Four,
         other => anyhow::bail!(Usage(format!("--bits {other}: 8 or 4"))),
     };
+    room::vacant(&a.out)?;
     let (dir, network) = a.model.network()?;
-    let same =
-        |x: &Path, y: &Path| x.canonicalize().ok().zip(y.canonicalize().ok()).is_some_and(|(x, y)| x == y);
-    if same(&dir, &a.out) {
-        anyhow::bail!(Usage("--out is the model itself: what is lost could not be got back".into()));
-    }
     let opened = a.model.opened(&dir, network)?;
     let (tokenizer, ends, dtype) = (opened.tokenizer, opened.ends, opened.dtype);
     let text = a.data.as_deref().map(|path| eval::documents_of(path, usize::MAX)).transpose()?;

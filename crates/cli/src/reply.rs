@@ -1,6 +1,6 @@
 //! Talking with an encoder and decoder: each line is answered by itself, because such a model remembers no conversation.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use pupil_infer::Beam;
@@ -9,6 +9,7 @@ use pupil_tensor::{DType, Graph};
 use rustyline::error::ReadlineError;
 
 use crate::display::shown;
+use crate::input;
 use crate::recipe::Words;
 
 /// A model that answers line by line.
@@ -60,7 +61,7 @@ impl<'a> Replier<'a> {
             Some(line) => println!("{}", shown(&self.reply(line))),
             None if std::io::stdin().is_terminal() => return self.terminal(),
             None => {
-                for line in std::io::stdin().lock().lines() {
+                for line in input::lines() {
                     let line = line?;
                     if !line.trim().is_empty() {
                         println!("{}", shown(&self.reply(&line)));

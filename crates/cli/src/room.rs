@@ -6,6 +6,8 @@ use std::path::Path;
 use pupil_report::size;
 use pupil_train::plan::Forecast;
 
+use crate::exit::Usage;
+
 /// Refuses a run that does not fit, with what it needs, what there is, and three ways out.
 ///
 /// # Errors
@@ -27,6 +29,17 @@ pub(crate) fn check(forecast: &Forecast, out: &Path) -> anyhow::Result<()> {
             out.display(),
             size(room)
         );
+    }
+    Ok(())
+}
+
+/// Refuses a directory that holds something already: it would be lost.
+pub(crate) fn vacant(out: &Path) -> anyhow::Result<()> {
+    if out.exists() && std::fs::read_dir(out).map_or(true, |mut inside| inside.next().is_some()) {
+        anyhow::bail!(Usage(format!(
+            "{} is there already and not empty; choose another --out",
+            out.display()
+        )));
     }
     Ok(())
 }

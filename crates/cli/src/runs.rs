@@ -169,7 +169,8 @@ impl Run {
         let changed = changed
             .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
             .map_or(0.0, |d| d.as_secs_f64());
-        let state = match (is_held(dir), dir.join("model/config.json").exists()) {
+        let made = ["model/config.json", "model/adapter_config.json"];
+        let state = match (is_held(dir), made.iter().any(|name| dir.join(name).exists())) {
             _ if broken.is_some() => "unreadable",
             (true, _) => "running",
             (_, true) => "done",

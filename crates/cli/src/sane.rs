@@ -7,6 +7,7 @@ use pupil_train::dial;
 use crate::exit::Usage;
 use crate::learn::Common;
 use crate::pretrain::Pretrain;
+use crate::process;
 
 /// That a number, if it is given, is in a range.
 ///
@@ -28,6 +29,7 @@ pub(crate) fn within<T: PartialOrd + Display>(
 
 /// What all commands that learn take.
 pub(crate) fn common(a: &Common) -> anyhow::Result<()> {
+    process::dtype(&a.dtype)?;
     within("steps", a.steps, 1, 1 << 48)?;
     within("minutes", a.minutes, 0.01, 1e6)?;
     // Beyond, the ids alone fill memories.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pupil_data::starter;
 use pupil_tensor::kernels::{level, pool};
 
+use crate::exit::Usage;
 use crate::learn;
 use crate::model::Choice;
 use crate::process;
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
     exactly: Vec<u64>,
 }
 
+/// Minutes below which there is no time for ten steps of pretraining.
+const LEAST: f64 = 0.5;
 /// Share of the minutes that pretraining takes; the rest is fine-tuning's. Of held-out skills a run of half the time on one core answers 76.9 % with
 /// 0.4 and 80.4 % with 0.2; less was not compared.
 const PRETRAINING: f64 = 0.15;
@@ -58,7 +61,41 @@ struct Stage {
     makes: PathBuf,
 }
 
+/// What a speedrun is made of, in its directory.
+const SETTINGS: &str = "speedrun.json";
+
 impl Arguments {
+    /// Refuses what cannot become a speedrun, and a directory that holds one of other settings: its stages would be taken for those of this one.
+    fn check(&self) -> anyhow::Result<()> {
+        let out = self.out.as_path();
+        if !self.data.is_empty() {
+            pupil_data::source::files(&self.data)?;
+        }
+        if !(LEAST..=1e6).contains(&self.minutes) {
+            anyhow::bail!(Usage(format!("--minutes {}: at least {LEAST}, for two trainings", self.minutes)));
+        }
+        let (path, data) = (out.join(SETTINGS), self.data.iter().map(|p| p.display().to_string()));
+        let data: Vec<String> = data.collect();
+        let now = serde_json::json!({"data": data, "minutes": self.minutes, "seed": self.seed, "exactly": self.exactly});
+        let text = match std::fs::read_to_string(&path) {
+            Err(_) => {
+                std::fs::create_dir_all(out)
+                    .map_err(|source| pupil_checkpoint::Error::Storage { path: out.to_owned(), source })?;
+                return Ok(pupil_checkpoint::atomic::replace_file(&path, format!("{now}\n").as_bytes())?);
+            }
+            Ok(text) => text,
+        };
+        let was: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        if was != now {
+            anyhow::bail!(Usage(format!(
+                "{} holds a speedrun of other settings ({}): choose another --out, or remove it",
+                out.display(),
+                text.trim()
+            )));
+        }
+        Ok(())
+    }
+
     fn stages(&self) -> Vec<Stage> {
         let at = |name: &str| self.out.join(name).display().to_string();
         let own = || self.data.iter().map(|p| p.display().to_string());
@@ -142,6 +179,7 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
         level::level(),
         learn::describe_dtype(process::dtype("auto")?)
     );
+    a.check()?;
     let stages = a.stages();
     let all = stages.len() + 1;
     for (i, stage) in stages.iter().enumerate() {

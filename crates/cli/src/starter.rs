@@ -7,6 +7,8 @@ use anyhow::Context;
 use pupil_data::starter::{Curriculum, Persona};
 use pupil_report::number;
 
+use crate::room;
+
 /// `pupil data starter`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -43,7 +45,13 @@ pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     let curriculum = Curriculum::new(persona).map_err(|what| broken(named, what))?;
     // A token is about three and a half bytes of this text.
     let curriculum = curriculum.with_room(a.context.saturating_mul(7) / 2);
+    // It is the last that appears under its name: where it waits, an earlier writing was interrupted, and is done again.
+    let waiting = a.out.join("persona.part");
+    if !waiting.exists() {
+        room::vacant(&a.out)?;
+    }
     std::fs::create_dir_all(&a.out).with_context(|| format!("making {}", a.out.display()))?;
+    std::fs::write(&waiting, &toml).with_context(|| format!("writing {}", waiting.display()))?;
     let chats = curriculum.chats(a.seed, a.size).map(|c| Ok(serde_json::to_string(&c)?));
     write(&a.out.join("chats.jsonl"), chats)?;
     // As in TinyStories, the border between documents is a line of its own.

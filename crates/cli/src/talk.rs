@@ -1,6 +1,6 @@
 //! A conversation as it looks: in the terminal with its commands, from a pipe, as JSON.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use serde_json::json;
 
 use crate::commands::{self, Command, HELP};
 use crate::display::{self, Looked, shown};
+use crate::exit;
+use crate::input;
 use crate::model::Opened;
 
 /// Likeliest tokens that are listed beside the chosen one.
@@ -83,8 +85,7 @@ impl<'a> Talk<'a> {
 
     /// Answers each line of standard input; the conversation goes on from line to line.
     pub(crate) fn pipe(&mut self) -> anyhow::Result<()> {
-        let stdin = std::io::stdin();
-        for line in stdin.lock().lines() {
+        for line in input::lines() {
             let line = line?;
             if !line.trim().is_empty() {
                 self.ask(&Ask::Words(&line), "")?;
@@ -141,7 +142,7 @@ impl<'a> Talk<'a> {
                         Ok(ControlFlow::Continue(())) => {}
                         Ok(ControlFlow::Break(())) => break,
                         Err(e) if e.is::<std::io::Error>() && crate::is_broken_pipe(&e) => return Err(e),
-                        Err(e) => println!("{}", shown(&format!("{e:#}"))),
+                        Err(e) => println!("{}", shown(&exit::message(&e))),
                     }
                 }
                 Err(ReadlineError::Interrupted) if !warned => {
@@ -181,6 +182,7 @@ impl<'a> Talk<'a> {
             Command::System(Some("none")) => c.set_system(None),
             Command::System(Some(words)) => c.set_system(Some(words.to_owned())),
             Command::Set(None) => println!("{}", settings(c)),
+            Command::Set(Some(("stop", "none"))) => c.stops.clear(),
             Command::Set(Some(("stop", text))) => c.stops = vec![text.replace("\\n", "\n")],
             Command::Set(Some((name, value))) => {
                 commands::set(&mut c.sampler, &mut c.max_new, name, value).map_err(anyhow::Error::msg)?;

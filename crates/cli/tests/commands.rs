@@ -24,6 +24,48 @@ const TINY: &str =
     "--layers 1 --width 32 --heads 2 --context 32 --vocab 300 --batch-tokens 128 --save-every 1000";
 
 #[test]
+fn what_is_there_is_neither_overwritten_nor_taken_for_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let text = |i: usize| format!("Document {i} has a few words, and they are {} and {}. ", i * i, i + 7);
+    let write = |name: &str, count: usize| {
+        std::fs::create_dir_all(d.join(name).parent().unwrap()).unwrap();
+        std::fs::write(d.join(name), (0..count).map(|i| text(i) + "\n<|endoftext|>\n").collect::<String>())
+            .unwrap();
+    };
+    write("text.txt", 60);
+    check(d, &format!("pretrain --data text.txt --out r --steps 2 {TINY}"), 0, &[]);
+    // A directory with anything in it.
+    write("mine/notes.txt", 1);
+    for out in ["mine", "r", "r/model"] {
+        check(d, &format!("quantize -m r --out {out}"), 2, &[out, "not empty"]);
+    }
+    check(d, "data starter --size 20 --out mine", 2, &["mine", "not empty"]);
+    assert!(d.join("mine/notes.txt").exists() && d.join("r/checkpoints").exists());
+    // One whose writing was interrupted is written again.
+    check(d, "data starter --size 20 --out st", 0, &[]);
+    std::fs::rename(d.join("st/persona.toml"), d.join("st/persona.part")).unwrap();
+    check(d, "data starter --size 20 --out st", 0, &[]);
+    check(d, "data starter --size 20 --out st", 2, &["st", "not empty"]);
+    // The ids of an earlier preparation.
+    check(d, "data prepare text.txt --out p --vocab 300", 0, &[]);
+    assert!(d.join("p/train.tokens").exists());
+    write("other.txt", 50);
+    check(d, "data prepare other.txt --out p --tokenizer absent.json", 3, &["absent.json"]);
+    assert!(d.join("p/train.tokens").exists());
+    check(d, "data prepare other.txt --out p", 0, &[]);
+    assert!(!d.join("p/train.tokens").exists());
+    check(d, "data prepare text.txt --out q --scripts latin,klingon", 2, &["klingon", "latin, han"]);
+    // A speedrun of other settings.
+    check(d, "speedrun --exactly 1 60 --out sp", 0, &[]);
+    check(d, "speedrun --exactly 1 60 --out sp", 0, &["was done before"]);
+    check(d, "speedrun --exactly 1 60 --data text.txt --out sp", 2, &["of other settings", "\"seed\":1"]);
+    check(d, "speedrun --data absent --out sp2", 3, &["absent"]);
+    check(d, "speedrun --minutes 0.1 --out sp2", 2, &["--minutes 0.1", "0.5"]);
+    assert!(!d.join("sp2").exists());
+}
+
+#[test]
 fn mistakes_are_named_and_have_their_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
@@ -194,7 +236,7 @@ fn a_run_is_interrupted_goes_on_and_gives_a_model_that_talks() {
     std::fs::write(d.join("mute.jsonl"), line.replace("assistant", "system")).unwrap();
     check(d, "finetune -m run --data mute.jsonl --out z --steps 2", 3, &[]);
     check(d, "merge lora --out merged", 0, &["are one model in merged"]);
-    check(d, "merge lora --out merged", 2, &["merged exists"]);
+    check(d, "merge lora --out merged", 2, &["merged is there already"]);
     check(d, "merge merged --out other", 2, &["nothing to merge"]);
     check(d, "finetune -m run --data chats.jsonl --out x --lora --target w", 2, &["--target w", "gate"]);
     let letters = 'a'..='z';
@@ -288,6 +330,8 @@ fn a_folder_of_ten_kinds_is_prepared_and_learned_from() {
             &[],
         );
     }
+    check(d, "data merge p2 p1 --out wrong", 3, &["p2", "is part 2 of 2, but named as 1 of 2"]);
+    check(d, "data merge p1 --out wrong", 3, &["is part 1 of 2, but named as 1 of 1"]);
     check(d, "data merge p1 p2 --out merged --validation 100", 0, &["exact duplicates"]);
     for name in ["train-documents.jsonl", "train-chats.jsonl"] {
         let read = |dir: &str| std::fs::read(d.join(dir).join(name)).unwrap();
@@ -442,7 +486,7 @@ fn a_bert_reads_is_interrupted_learns_a_task_and_says_what_it_thinks() {
     assert_eq!(said["masks"].as_array().map(|m| (m.len(), m[0].as_array().unwrap().len())), Some((2, 3)));
     check(d, "fill-mask -m b nothing", 2, &["[MASK]"]);
     check(d, "classify -m b nothing", 2, &["no labels", "finetune"]);
-    check(d, "generate -m b -p x", 2, &["is no GPT"]);
+    check(d, "generate -m b -p x", 2, &["is a BERT", "fill-mask"]);
     check(d, "finetune -m b --out s --steps 1", 0, &["2 labels: kind, unkind; of the starter text"]);
     check(
         d,

@@ -125,6 +125,17 @@ fn without_a_command_the_newest_model_talks() {
 }
 
 #[test]
+fn a_line_that_is_not_utf_8_is_answered_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    model(&dir.path().join("m"), &SPECIALS);
+    let script =
+        format!("printf 'hi\\nbad \\377\\nhi\\n' | {} chat -m m --temp 0", env!("CARGO_BIN_EXE_pupil"));
+    let out = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+    let (code, _, notes) = said(&out);
+    assert!(code == 0 && notes.contains("line 2 of standard input is not UTF-8"), "{code} {notes}");
+}
+
+#[test]
 fn a_model_of_eight_or_four_bits_talks() {
     let dir = tempfile::tempdir().unwrap();
     model(&dir.path().join("m"), &SPECIALS);

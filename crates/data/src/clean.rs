@@ -191,10 +191,7 @@ pub fn unwanted(settings: &Settings, text: &str) -> Option<Reason> {
     if !settings.scripts.is_empty() {
         let counts = scripts(text);
         let all: usize = counts.iter().map(|c| c.1).sum();
-        let named = |s: &Script| {
-            let names = [s.short_name().to_lowercase(), s.full_name().to_lowercase()];
-            settings.scripts.iter().any(|w| names.contains(w))
-        };
+        let named = |s: &Script| settings.scripts.iter().any(|name| is_called(*s, name));
         let wanted: usize = counts.iter().filter(|c| named(&c.0)).map(|c| c.1).sum();
         if 2 * wanted < all {
             return Some(Reason::Script);
@@ -423,6 +420,16 @@ fn stamps(text: &str, told: Told<'_>) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Whether a script has this name, long (`latin`) or short (`latn`).
+fn is_called(script: Script, name: &str) -> bool {
+    script.full_name().eq_ignore_ascii_case(name) || script.short_name().eq_ignore_ascii_case(name)
+}
+
+/// Whether Unicode has a script of this name, long or short, in any case.
+pub fn is_script(name: &str) -> bool {
+    (0..=u32::from(char::MAX)).filter_map(char::from_u32).any(|c| is_called(c.script(), name))
 }
 
 #[cfg(test)]

@@ -84,8 +84,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Corpus, Error> {
     let names = || paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
     if corpus.skipped_count * 20 > records {
         let first = corpus.skipped.first().map_or("not shown", String::as_str);
-        let what =
-            format!("{} of {records} records cannot be used; the first: {first}", corpus.skipped_count);
+        let what = format!(
+            "{} of {records} records cannot be used; the first: {first}. `pupil data prepare` leaves such records out and says which",
+            corpus.skipped_count
+        );
         return Err(Error::Content { path: names().into(), what });
     }
     if corpus.documents.is_empty() && corpus.chats.is_empty() {

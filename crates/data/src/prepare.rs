@@ -133,6 +133,9 @@ pub struct Report {
     pub scripts: BTreeMap<String, u64>,
     /// Whether near duplicates were looked for: not in a part.
     pub near: bool,
+    /// Which part of how many this is, from 0, where several machines share the work.
+    #[serde(default)]
+    pub part: Option<(usize, usize)>,
 }
 
 impl Report {
@@ -321,7 +324,12 @@ impl Writer {
             index: near.map(near::Index::new),
             exact: settings.exact,
             part: settings.part.1 > 1,
-            report: Report { near: near.is_some(), lengths: vec![0; 32], ..Report::default() },
+            report: Report {
+                near: near.is_some(),
+                lengths: vec![0; 32],
+                part: Some(settings.part).filter(|p| p.1 > 1),
+                ..Report::default()
+            },
             per_file: Vec::new(),
         })
     }
@@ -387,6 +395,13 @@ impl Writer {
         let split =
             [false, true].into_iter().flat_map(|h| (0..KINDS.len()).map(move |k| Writer::of_split(h, k)));
         let written: Vec<String> = self.files.keys().map(|k| self.name(*k)).collect();
+        // Ids of an earlier preparation are those of other records.
+        for entry in fs::read_dir(&self.out).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|e| e == "tokens") {
+                fs::remove_file(&path).map_err(io)?;
+            }
+        }
         for name in split.chain([PART.to_owned()]) {
             if written.contains(&name) {
                 fs::rename(folder.join(&name), self.out.join(&name)).map_err(io)?;
@@ -511,16 +526,25 @@ fn part(files: Vec<File>, (i, n): (usize, usize)) -> Vec<File> {
 /// Joins directories that were prepared with `part` 0, 1, 2, … of n, in this order, to what one machine writes.
 ///
 /// # Errors
-/// If a directory was not written by [`prepare`], or cannot be read, or `out` cannot be written.
+/// If a directory was not written by [`prepare`], or cannot be read, if a part is missing or out of order, or `out` cannot be written.
 pub fn merge(parts: &[PathBuf], out: &Path, settings: &Settings) -> Result<Report, Error> {
     let mut writer = Writer::new(out, settings)?;
-    for dir in parts {
+    for (i, dir) in parts.iter().enumerate() {
         let path = dir.join(MANIFEST);
         let text = fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let told: Report = serde_json::from_str(&text).map_err(|e| Error::Content {
             path: path.clone(),
             what: format!("is no report of `data prepare`: {e}"),
         })?;
+        if let Some((part, of)) = told.part.filter(|p| *p != (i, parts.len())) {
+            let what = format!(
+                "is part {} of {of}, but named as {} of {}: all parts are needed, in their order",
+                part + 1,
+                i + 1,
+                parts.len()
+            );
+            return Err(Error::Content { path, what });
+        }
         let r = &mut writer.report;
         r.records += told.records;
         r.bytes += told.bytes;

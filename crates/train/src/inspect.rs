@@ -26,7 +26,9 @@ pub enum Error {
     #[error(transparent)]
     Tokenizer(#[from] pupil_chat::MissingToken),
     /// No conversation teaches how a turn ends.
-    #[error("the token that ends a turn is never learned: no conversation has an answer of the assistant")]
+    #[error(
+        "the token that ends a turn is never learned: no conversation has an answer of the assistant; texts without turns are for `pupil pretrain`"
+    )]
     NeverEnds,
     /// What is taught is not what is served.
     #[error(

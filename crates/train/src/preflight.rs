@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// One batch could not be learned.
     #[error(
-        "preflight: after {} steps on one small batch the loss is {:.3}, at the beginning it was {:.3}: nothing is learned; try another --lr and --muon, or --no-preflight to begin nevertheless",
+        "preflight: after {} steps on one small batch the loss is {:.3}, at the beginning it was {:.3}: too little is learned; try another --lr and --muon, or --no-preflight to begin nevertheless",
         .0.steps, .0.last, .0.first
     )]
     Stuck(Outcome),

@@ -1,0 +1,31 @@
+//! Lines of standard input, whatever bytes they have.
+
+use std::io::{self, BufRead};
+
+/// The lines of standard input. What is not UTF-8 in one becomes the replacement character, and is said on standard error with the line's number.
+pub(crate) fn lines() -> impl Iterator<Item = io::Result<String>> {
+    (1..).zip(io::stdin().lock().split(b'\n')).map(|(number, line)| Ok(read(number, &line?)))
+}
+
+fn read(number: usize, line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let text = String::from_utf8_lossy(line);
+    if matches!(text, std::borrow::Cow::Owned(_)) {
+        eprintln!("line {number} of standard input is not UTF-8; what cannot be read in it is \u{fffd} now");
+    }
+    text.into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_are_a_line() {
+        let all: [(&[u8], &str); 4] =
+            [(b"a b", "a b"), (b"a\r", "a"), (b"bad \xff!", "bad \u{fffd}!"), (b"", "")];
+        for (line, text) in all {
+            assert_eq!(read(1, line), text);
+        }
+    }
+}
