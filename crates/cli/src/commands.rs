@@ -4,11 +4,12 @@ use pupil_infer::Sampler;
 
 /// What they do, as `/help` tells it.
 pub(crate) const HELP: &str = "  /retry             another reply to the same words
-  /edit [WORDS]      says other words instead of the last ones (without words: edit them)
-  /system [WORDS]    sets the scene from now on; `none` takes it away; without words: shows it
-  /set [NAME VALUE]  temp, top-k, top-p, min-p, repeat-penalty, seed, max-tokens, stop (none: no more); without a name: shows them
-  /show [probs]      what was said so far; probs: colours each token by its probability (again: no longer)
-  /save FILE         writes the conversation as a line of JSON, in the form that fine-tuning reads
+  /edit [WORDS]      other words instead of the last ones; alone: edits them
+  /system [WORDS]    sets the scene from now on; none: takes it away
+  /set [NAME VALUE]  temp, top-k, top-p, min-p, repeat-penalty, seed,
+                     max-tokens, stop (none: no more); alone: shows them
+  /show [probs]      what was said; probs: colours tokens by their probability
+  /save FILE         writes a line of JSON, in the form that fine-tuning reads
   /load FILE         goes on with such a conversation
   /reset             begins anew; the scene stays
   /quit              leaves; so does Ctrl-D. Ctrl-C stops a reply.

@@ -9,6 +9,7 @@ use pupil_tensor::{DType, Graph, Tensor};
 
 use crate::display::shown;
 use crate::exit::Usage;
+use crate::input;
 use crate::model::{Choice, Opened, Sampling};
 use crate::process;
 
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
     model: Choice,
     #[command(flatten)]
     sampling: Sampling,
-    /// The text to go on with.
+    /// The text to go on with; without it standard input, if that is no terminal.
     text: Option<String>,
     /// The same.
     #[arg(short, long, conflicts_with = "text")]
@@ -34,12 +35,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(a: &Arguments) -> anyhow::Result<()> {
     // What is typed is checked before anything is read.
     a.sampling.sampler(None)?;
-    let Some(text) = a.text.as_deref().or(a.prompt.as_deref()) else {
+    let given = a.text.clone().or_else(|| a.prompt.clone());
+    let Some(text) = given.map_or_else(input::all, |text| Ok(Some(text)))? else {
         anyhow::bail!(Usage("generate needs a text to go on with: pupil generate -m RUN \"TEXT\"".into()));
     };
     let m = a.model.open()?;
     let sampler = a.sampling.sampler(m.temperature)?;
-    let ids = beginning(&m, text)?;
+    let ids = beginning(&m, &text)?;
     let mut generator = a.sampling.generator(&m)?;
     let escape = !a.raw || std::io::stdout().is_terminal();
     for i in 0..a.n {

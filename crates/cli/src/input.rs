@@ -1,10 +1,21 @@
-//! Lines of standard input, whatever bytes they have.
+//! Standard input, whatever bytes it has.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 /// The lines of standard input. What is not UTF-8 in one becomes the replacement character, and is said on standard error with the line's number.
 pub(crate) fn lines() -> impl Iterator<Item = io::Result<String>> {
     (1..).zip(io::stdin().lock().split(b'\n')).map(|(number, line)| Ok(read(number, &line?)))
+}
+
+/// All of standard input without the end of its last line; nothing if it is a terminal, or empty.
+pub(crate) fn all() -> io::Result<Option<String>> {
+    if io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|t| !t.is_empty()))
 }
 
 fn read(number: usize, line: &[u8]) -> String {

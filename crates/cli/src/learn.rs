@@ -521,7 +521,7 @@ pub(crate) fn about(common: &Common) -> About {
 pub(crate) fn judged(result: &Evaluation) -> String {
     let loss = &result.loss;
     if loss.weight == 0.0 {
-        return "nothing was held out".to_owned();
+        return "nothing was held out to score it on (`pupil data prepare --validation 100` holds out a tenth)".to_owned();
     }
     format!("of what was held out loss {:.3}, {:.1} % right", loss.mean(), 100.0 * loss.accuracy())
 }

@@ -452,6 +452,62 @@ fn p03_a_panic_on_any_thread_is_a_failure_that_says_how_to_report_it() {
 }
 
 #[test]
+fn p04_without_a_terminal_nothing_waits_and_standard_output_is_for_programs() {
+    let dir = place();
+    let d = dir.path();
+    let out = check(d, &pretrain("--steps 2 --out r"), 0, &[]);
+    assert!(!said(&out).contains('\u{1b}'), "{}", said(&out));
+    std::fs::write(d.join("lines.txt"), "one\ntwo\n\nthree").unwrap();
+    for from in ["<&-", "</dev/null", "<lines.txt", "<<< one"] {
+        let command = format!("exec {PUPIL} chat -m r --max-tokens 2 {from}");
+        let out = Command::new("bash").args(["-c", &command]).current_dir(d).output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{from}: {}", said(&out));
+        assert!(!said(&out).contains('\u{1b}'), "{from}: {}", said(&out));
+    }
+    for command in
+        ["eval -m r --text text.txt --json", "chat -m r -p one --max-tokens 2 --json", "runs --json"]
+    {
+        let out = check(d, command, 0, &[]);
+        let lines = String::from_utf8(out.stdout).unwrap();
+        let values = serde_json::Deserializer::from_str(&lines).into_iter::<serde_json::Value>();
+        let values: Vec<_> = values.map(Result::unwrap).collect();
+        assert!(!values.is_empty(), "{command}: {lines}");
+    }
+}
+
+#[test]
+fn p13_what_is_secret_in_the_environment_is_written_nowhere() {
+    let dir = place();
+    let d = dir.path();
+    let secrets = ["HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"];
+    let mut told = String::new();
+    for command in [
+        pretrain("--steps 2 --out r --tensorboard"),
+        pretrain("--steps 2 --out r --explain"),
+        "report r".to_owned(),
+        "quantize -m r --out q".to_owned(),
+        "chat -m r -p one --max-tokens 2 --json".to_owned(),
+        "chat -m nowhere".to_owned(),
+    ] {
+        told += &said(&pupil(d, &command).envs(secrets.map(|n| (n, "hush-hush"))).output().unwrap());
+    }
+    assert!(told.len() > 500 && !told.contains("hush-hush"), "{told}");
+    let (mut files, mut folders) = (0, vec![d.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for e in std::fs::read_dir(&folder).unwrap().filter_map(Result::ok) {
+            if e.path().is_dir() {
+                folders.push(e.path());
+                continue;
+            }
+            let bytes = std::fs::read(e.path()).unwrap();
+            assert!(!bytes.windows(9).any(|w| w == b"hush-hush"), "{}", e.path().display());
+            files += 1;
+        }
+    }
+    assert!(files > 15, "{files}");
+}
+
+#[test]
 fn p05_terminals_of_any_kind_and_width_get_text_without_escapes() {
     let dir = tempfile::tempdir().unwrap();
     for (name, value) in [

@@ -133,6 +133,12 @@ fn a_line_that_is_not_utf_8_is_answered_and_said() {
     let out = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
     let (code, _, notes) = said(&out);
     assert!(code == 0 && notes.contains("line 2 of standard input is not UTF-8"), "{code} {notes}");
+    // `generate` reads all of it, if it is given no text; of nothing there is nothing to go on with.
+    let generate = ["generate", "-m", "m", "--temp", "0", "--max-new", "3"];
+    let (code, piped, notes) = said(&pupil(dir.path(), &generate, "hello there\n"));
+    let (_, given, _) = said(&pupil(dir.path(), &[&generate[..], &["hello there"]].concat(), ""));
+    assert!(code == 0 && !piped.is_empty() && piped == given, "{notes}");
+    assert_eq!(said(&pupil(dir.path(), &generate, "\n")).0, 2);
 }
 
 #[test]

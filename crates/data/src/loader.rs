@@ -360,13 +360,32 @@ mod tests {
             let e = Shards::open(&[(path.clone(), None)], tokenizer, 8).err().unwrap().to_string();
             assert!(e.contains("x.tokens") && e.contains(words), "{e}");
         }
-        let mut w = Writer::create(&path, &t).unwrap();
-        w.add(&[1, 2, 3]).unwrap();
-        w.finish().unwrap();
+    }
+
+    #[test]
+    fn c14_a_shard_that_is_cut_while_it_is_read_is_an_error_and_one_that_is_replaced_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, t) = (dir.path().join("x.tokens"), tokenizer());
+        let write = |path: &Path, ids: &[u32]| {
+            let mut w = Writer::create(path, &t).unwrap();
+            w.add(ids).unwrap();
+            w.finish().unwrap();
+        };
+        write(&path, &[1, 2, 3]);
+        let shards = Shards::open(&[(path.clone(), None)], &t, 8).unwrap();
+        let mut row = Row::default();
+        let other = dir.path().join("other.tokens");
+        write(&other, &[4, 5, 6]);
+        // Windows replaces no file that is open.
+        if cfg!(unix) {
+            std::fs::rename(&other, &path).unwrap();
+            shards.rows(8, 1).next(&mut row).unwrap();
+            assert_eq!((&row.ids[..], &row.targets[..]), (&[1, 2][..], &[2, 3][..]));
+        }
         let shards = Shards::open(&[(path.clone(), None)], &t, 8).unwrap();
         let mut loader = shards.rows(8, 1);
         std::fs::write(&path, b"cut while it is read").unwrap();
-        let e = loader.next(&mut Row::default()).unwrap_err().to_string();
+        let e = loader.next(&mut row).unwrap_err().to_string();
         assert!(e.contains("x.tokens"), "{e}");
     }
 }

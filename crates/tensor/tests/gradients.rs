@@ -93,7 +93,7 @@ fn spans() -> Rc<Vec<Span>> {
 }
 
 #[test]
-fn linear_with_bias_and_residual() {
+fn n01_linear_with_bias_and_residual() {
     check("linear", &[[T, 5], [6, 5], [1, 6]], &|g, p| {
         let x = input(g, p[0]);
         g.linear(&x, p[1], Some(p[2]))
@@ -110,7 +110,7 @@ fn linear_with_bias_and_residual() {
 }
 
 #[test]
-fn norms() {
+fn n01_norms() {
     for width in [5, 40] {
         let shapes = [[T, width], [1, width], [1, width]];
         check("layer norm", &shapes, &|g, p| {
@@ -140,7 +140,7 @@ fn norms() {
 }
 
 #[test]
-fn rotary_positions() {
+fn n01_rotary_positions() {
     let table = Rc::new(RopeTable::new(16, 4, 100.0, RopeScaling::None));
     for pairing in [Pairing::Halves, Pairing::Interleaved] {
         check("rope", &[[T, 18]], &|g, p| {
@@ -152,7 +152,7 @@ fn rotary_positions() {
 }
 
 #[test]
-fn attention() {
+fn n01_attention() {
     let plain = Options { causal: true, window: None, scale: 0.5, softcap: None };
     for options in [
         plain,
@@ -170,7 +170,7 @@ fn attention() {
 
 /// Queries of two sequences; the first sees 5 keys, the second none and 3 with a gap between.
 #[test]
-fn attention_across_two_rows_of_tokens() {
+fn n01_attention_across_two_rows_of_tokens() {
     let plain = Options { causal: false, window: None, scale: 0.5, softcap: None };
     for (options, second) in [(plain, 6..9), (plain, 5..5), (Options { softcap: Some(0.8), ..plain }, 6..9)] {
         let shape = Shape { heads: 4, kv_heads: 2, width: 3 };
@@ -186,7 +186,7 @@ fn attention_across_two_rows_of_tokens() {
 
 /// Sequences of 3 and 2 tokens (fewer than there are, to bound the third derivative); the first reads 4 tokens, the second 2.
 #[test]
-fn a_decoder_with_additive_attention() {
+fn n01_a_decoder_with_additive_attention() {
     let spans = Rc::new([(0..3, 2..6), (4..6, 0..2)].map(|(queries, keys)| Span { queries, keys }).to_vec());
     for (cell, gates) in [(Cell::Elman, 1), (Cell::Lstm, 4), (Cell::Gru, 3)] {
         let (h, a, r) = (3, 4, 2);
@@ -211,7 +211,7 @@ fn a_decoder_with_additive_attention() {
 }
 
 #[test]
-fn activations() {
+fn n01_activations() {
     use Activation::*;
     for kind in [Gelu, GeluTanh, Relu, Relu2, Silu, Tanh, SwiGlu, GeGlu, Maxout] {
         check(&format!("{kind:?}"), &[[T, 6]], &|g, p| {
@@ -222,7 +222,7 @@ fn activations() {
 }
 
 #[test]
-fn embeddings_sums_and_dropout() {
+fn n01_embeddings_sums_and_dropout() {
     check("embedding", &[[5, 3], [4, 3]], &|g, p| {
         let x = g.embedding(p[0], &Indices::new(&[0, 4, 4, 2]), 1.5);
         g.add_embedding(x, p[1], &Indices::new(&[0, 1, 2, 0]))
@@ -239,7 +239,7 @@ fn embeddings_sums_and_dropout() {
 }
 
 #[test]
-fn cross_entropy() {
+fn n01_cross_entropy() {
     for (softcap, smoothing) in [(None, 0.0), (Some(1.5), 0.0), (None, 0.2)] {
         let targets = Indices::new(&[0, 10, 3, 3, 7, 1, 2]);
         let weights = Tensor::from_f32(&[1.0, 0.5, 0.0, 1.0, 2.0, 1.0, 0.0], T, 1, DType::F32);
@@ -274,7 +274,7 @@ fn cross_entropy() {
 }
 
 #[test]
-fn the_check_fails_on_a_wrong_gradient() {
+fn n01_the_check_fails_on_a_wrong_gradient() {
     let f: Forward<'_> = &|g, p| {
         let x = input(g, p[0]);
         g.linear(&x, p[1], None)
@@ -284,7 +284,7 @@ fn the_check_fails_on_a_wrong_gradient() {
 }
 
 #[test]
-fn shapes_that_do_not_fit_name_the_operation_and_both() {
+fn n01_shapes_that_do_not_fit_name_the_operation_and_both() {
     let (p, ids) = parameters(&[[T, 5], [6, 4]]);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut g = Graph::inference(&p, DType::F32);
@@ -300,7 +300,7 @@ fn shapes_that_do_not_fit_name_the_operation_and_both() {
 
 /// Two sequences of 3 and 4 tokens, and an initial state of two rows.
 #[test]
-fn recurrence_through_time() {
+fn n01_recurrence_through_time() {
     for (cell, gates) in [(Cell::Elman, 1), (Cell::Lstm, 4), (Cell::Gru, 3)] {
         let h = 3;
         let spans = || [0..3, 3..7].map(|r| Span { queries: r.clone(), keys: r });
@@ -337,7 +337,7 @@ fn recurrence_through_time() {
 }
 
 #[test]
-fn shifts_within_sequences() {
+fn n01_shifts_within_sequences() {
     for by in [0, 1, 3, 9] {
         check("shift", &[[T, 5]], &|g, p| {
             let x = input(g, p[0]);
@@ -348,7 +348,7 @@ fn shifts_within_sequences() {
 }
 
 #[test]
-fn some_rows_beside_others() {
+fn n01_some_rows_beside_others() {
     check("rows", &[[T, 5], [3, 5]], &|g, p| {
         let x = input(g, p[0]);
         let (first, second) = (g.rows(&x, &[0, 2, 6]), g.rows(&x, &[1, 2, 5]));
@@ -359,7 +359,7 @@ fn some_rows_beside_others() {
 }
 
 #[test]
-fn low_rank_changes_of_some_columns() {
+fn n01_low_rank_changes_of_some_columns() {
     check("low rank", &[[T, 5], [9, 5], [2, 5], [4, 2]], &|g, p| {
         let x = input(g, p[0]);
         let y = g.linear(&x, p[1], None);
@@ -373,7 +373,7 @@ fn low_rank_changes_of_some_columns() {
 }
 
 #[test]
-fn what_is_frozen_has_no_gradient_and_lets_others_have_theirs() {
+fn n01_what_is_frozen_has_no_gradient_and_lets_others_have_theirs() {
     let (mut p, ids) = parameters(&[[T, 5], [9, 5], [1, 9], [1, 5]]);
     p.freeze(true);
     let a = p.add("a", [2, 5], Role::Matrix);

@@ -65,7 +65,7 @@ fn fifty_steps_give_the_same_bits_with_one_two_and_three_threads() {
 }
 
 #[test]
-fn an_interrupted_run_gives_the_bits_of_one_that_was_not() {
+fn c02_an_interrupted_run_gives_the_bits_of_one_that_was_not() {
     let (id_bytes, items) = (id_bytes(&tokenizer()), items(283));
     let plan = Plan {
         stage: "pretrain".into(),
@@ -188,7 +188,7 @@ fn a_run_ends_when_its_limits_say_so_and_resumes_with_the_pace_that_was_decided(
 }
 
 #[test]
-fn a_run_from_shards_goes_on_where_it_stopped() {
+fn c02_a_run_from_shards_goes_on_where_it_stopped() {
     let (t, dir) = (tokenizer(), tempfile::tempdir().unwrap());
     let shard = dir.path().join("train.tokens");
     let mut w = pupil_data::shards::Writer::create(&shard, &t).unwrap();
@@ -336,7 +336,7 @@ fn every_architecture_learns_and_gives_the_same_bits_with_any_threads() {
 }
 
 #[test]
-fn every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
+fn c02_every_architecture_goes_on_after_an_interruption_with_the_same_bits() {
     for (i, model) in architectures(60).into_iter().enumerate() {
         let items = sequences(&model);
         let plan = Plan {
