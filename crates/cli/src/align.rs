@@ -233,14 +233,19 @@ fn questions(a: &Arguments, rule: Rule, opened: &Opened, dir: &Path) -> anyhow::
     let common = &a.common;
     let mut asked: Vec<(Vec<Turn>, String)> = Vec::new();
     if common.data.is_empty() || common.starter {
-        // Sums: both sides of an exchange have numbers, the question two.
+        // Sums: the question has two numbers, the answer says them again and what they come to.
+        let is_sum = |question: &str, answer: &str| {
+            let (mut asked, said) = (numbers(question), numbers(answer));
+            asked.sort_by(f64::total_cmp);
+            let mut again: Vec<f64> = said.iter().copied().take(2).collect();
+            again.sort_by(f64::total_cmp);
+            asked.len() == 2 && again == asked && said.len() > 2
+        };
         let exchange = |pair: &[Turn]| (vec![pair[0].clone()], pair[1].content.clone());
         let curriculum = starter::Curriculum::standard().map_err(anyhow::Error::msg)?;
         let chats = curriculum.chats(common.seed, learn::CHATS);
         let all = chats.flat_map(|c| c.messages.chunks_exact(2).map(exchange).collect::<Vec<_>>());
-        asked.extend(
-            all.filter(|(q, answer)| numbers(&q[0].content).len() == 2 && !numbers(answer).is_empty()),
-        );
+        asked.extend(all.filter(|(q, answer)| is_sum(&q[0].content, answer)));
     }
     if !common.data.is_empty() {
         for mut chat in pupil_data::read(&common.data)?.chats {

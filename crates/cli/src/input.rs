@@ -4,25 +4,26 @@ use std::io::{self, BufRead, IsTerminal, Read};
 
 /// The lines of standard input. What is not UTF-8 in one becomes the replacement character, and is said on standard error with the line's number.
 pub(crate) fn lines() -> impl Iterator<Item = io::Result<String>> {
-    (1..).zip(io::stdin().lock().split(b'\n')).map(|(number, line)| Ok(read(number, &line?)))
+    (1..)
+        .zip(io::stdin().lock().split(b'\n'))
+        .map(|(number, line)| Ok(read(&format!("line {number} of standard input"), &line?)))
 }
 
-/// All of standard input without the end of its last line; nothing if it is a terminal, or empty.
+/// All of standard input without one line's end at its end; nothing if it is a terminal, or empty.
 pub(crate) fn all() -> io::Result<Option<String>> {
     if io::stdin().is_terminal() {
         return Ok(None);
     }
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|t| !t.is_empty()))
+    let text = read("standard input", bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+    Ok(Some(text).filter(|t| !t.is_empty()))
 }
 
-fn read(number: usize, line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = String::from_utf8_lossy(line);
+fn read(name: &str, bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
     if matches!(text, std::borrow::Cow::Owned(_)) {
-        eprintln!("line {number} of standard input is not UTF-8; what cannot be read in it is \u{fffd} now");
+        eprintln!("{name} is not UTF-8; what cannot be read in it is \u{fffd} now");
     }
     text.into_owned()
 }
@@ -36,7 +37,7 @@ mod tests {
         let all: [(&[u8], &str); 4] =
             [(b"a b", "a b"), (b"a\r", "a"), (b"bad \xff!", "bad \u{fffd}!"), (b"", "")];
         for (line, text) in all {
-            assert_eq!(read(1, line), text);
+            assert_eq!(read("it", line), text);
         }
     }
 }

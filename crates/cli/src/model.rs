@@ -164,7 +164,7 @@ impl Choice {
         let gpt = match network {
             Network::Gpt(gpt) => *gpt,
             Network::Bert(_) => anyhow::bail!(Usage(format!(
-                "{} is a BERT, which reads and does not write: `pupil fill-mask`, `classify`, `tag` and `embed` use it",
+                "{} is a BERT, which reads and does not write: `pupil fill-mask`, `classify` and `embed` use it",
                 dir.display()
             ))),
             _ => anyhow::bail!(Usage(format!("{} is no GPT: `pupil chat` talks with it", dir.display()))),

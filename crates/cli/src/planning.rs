@@ -129,7 +129,7 @@ pub(crate) fn plan(
 
     let seconds_of = |row: usize| {
         // Parameters, gradients, moments, and the activations of a row: what does not fit cannot be tried, only reckoned, and refused afterwards.
-        let held = 12 * parameters + architecture.activation_bytes(row, dtype.size()) as u64;
+        let held = 16 * parameters + architecture.activation_bytes(row, dtype.size()) as u64 * 9 / 8;
         if model.training_flops_per_token(context) * row as f64 > HEAVY || !room::holds(held) {
             return Speed::measure(vocab, context, dtype).seconds(&model) * row as f64;
         }

@@ -34,12 +34,21 @@ pub(crate) fn check(forecast: &Forecast, out: &Path) -> anyhow::Result<()> {
 }
 
 /// Refuses a directory that holds something already: it would be lost.
+///
+/// # Errors
+/// If it is no directory, is not empty, or cannot be read.
 pub(crate) fn vacant(out: &Path) -> anyhow::Result<()> {
-    if out.exists() && std::fs::read_dir(out).map_or(true, |mut inside| inside.next().is_some()) {
-        anyhow::bail!(Usage(format!(
-            "{} is there already and not empty; choose another --out",
-            out.display()
-        )));
+    if !out.exists() {
+        return Ok(());
+    }
+    let name = out.display();
+    if out.is_file() {
+        anyhow::bail!(Usage(format!("{name} is a file; choose another --out")));
+    }
+    let read = std::fs::read_dir(out);
+    let mut inside = read.map_err(|source| pupil_checkpoint::Error::Read { path: out.to_owned(), source })?;
+    if inside.next().is_some() {
+        anyhow::bail!(Usage(format!("{name} is there already and not empty; choose another --out")));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use fancy_regex::Regex;
 use pupil_data::starter::numerals;
+use pupil_tokenizer::NUMERALS;
 
 /// A rule.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +44,21 @@ impl Rule {
 
 /// Numbers as words, the longest first: of `twenty-one` not only `twenty` is read.
 static WORDS: LazyLock<Vec<(Vec<char>, f64)>> = LazyLock::new(|| {
-    let both = |n: usize| [(numerals::english(n), n), (numerals::chinese(n), n)];
-    let mut all: Vec<(Vec<char>, f64)> =
-        (0..200).flat_map(both).map(|(word, n)| (word.chars().collect(), n as f64)).collect();
+    let forms = |n: usize| {
+        let english = numerals::english(n);
+        [(english.replace(" and ", " "), n), (english, n), (numerals::chinese(n), n)]
+    };
+    let all = (0..200).flat_map(forms).chain([("两".to_owned(), 2)]);
+    let mut all: Vec<(Vec<char>, f64)> = all.map(|(word, n)| (word.chars().collect(), n as f64)).collect();
     all.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
     all
 });
 
-/// Whether a character is part of a number in Chinese numerals.
-fn is_numeral(c: char) -> bool {
-    "零一二两三四五六七八九十百千万亿".contains(c)
-}
+/// What makes a number before it one that is not known here.
+const LARGER: [&str; 4] = [" hundred", " thousand", " million", " billion"];
+
+/// What may follow a `一` that is a number: in 一起, 一下 and 一样 it is none.
+const AFTER_ONE: &str = "加减乘除等和是比个大小的";
 
 /// The numbers of a text in order: `-1,234.50` is −1234.5, `twenty-one` and `二十一` are 21.
 pub(crate) fn numbers(text: &str) -> Vec<f64> {
@@ -73,9 +78,9 @@ pub(crate) fn numbers(text: &str) -> Vec<f64> {
                 begin > 0 && chars[begin - 1] == '-' && (begin < 2 || chars[begin - 2].is_whitespace());
             found.extend(digits.parse::<f64>().map(|n| if is_negative { -n } else { n }));
         } else if chars[i].is_alphabetic() {
-            let of_word = |c: &char| match is_numeral(chars[begin]) {
-                true => is_numeral(*c),
-                false => c.is_alphanumeric() && !is_numeral(*c),
+            let of_word = |c: &char| match NUMERALS.contains(chars[begin]) {
+                true => NUMERALS.contains(*c),
+                false => c.is_alphanumeric() && !NUMERALS.contains(*c),
             };
             // A word ends where no more of its kind follows.
             let ends = |word: &[char]| !small.get(begin + word.len()).is_some_and(of_word);
@@ -84,7 +89,11 @@ pub(crate) fn numbers(text: &str) -> Vec<f64> {
                 || chars[begin..].iter().take_while(|c| of_word(c)).count(),
                 |(word, _)| word.len(),
             );
-            found.extend(read.map(|(_, n)| n));
+            let next: String = small[i..].iter().take(9).collect();
+            let part_of_larger = LARGER.iter().any(|l| next.starts_with(l));
+            let in_word = small[begin..i] == ['一']
+                && next.chars().next().is_some_and(|c| c.is_alphabetic() && !AFTER_ONE.contains(c));
+            found.extend(read.filter(|_| !part_of_larger && !in_word).map(|(_, n)| n));
         } else {
             i += 1;
         }
@@ -102,7 +111,12 @@ mod tests {
         assert_eq!(numbers("-1,234.50, 5-3 and x2 #### 18"), [-1234.5, 5.0, 3.0, 18.0]);
         assert_eq!(numbers("Twenty-one, One hundred and five; twenty - one"), [21.0, 105.0, 20.0, 1.0]);
         assert_eq!(numbers("十加二十一等于三十一。一百零五，3个三x"), [10.0, 21.0, 31.0, 105.0, 3.0, 3.0]);
-        assert!(numbers("none of them, tone, seventh, 三千").is_empty());
+        assert!(numbers("none of them, tone, seventh, 三千, two hundred").is_empty());
+        assert_eq!(
+            numbers("请算一下三加四。一加一等于二，我们一起玩。还剩两个。"),
+            [3.0, 4.0, 1.0, 1.0, 2.0, 2.0]
+        );
+        assert_eq!(numbers("One hundred five, one hundred"), [105.0, 100.0]);
         assert_eq!(numbers("1.2.3"), [] as [f64; 0]);
     }
 

@@ -33,6 +33,7 @@ pub(crate) struct Arguments {
 
 /// Minutes below which there is no time for ten steps of pretraining.
 const LEAST: f64 = 0.5;
+const MOST: f64 = 1e6;
 /// Share of the minutes that pretraining takes; the rest is fine-tuning's. Of held-out skills a run of half the time on one core answers 76.9 % with
 /// 0.4 and 80.4 % with 0.2; less was not compared.
 const PRETRAINING: f64 = 0.15;
@@ -71,18 +72,26 @@ impl Arguments {
         if !self.data.is_empty() {
             pupil_data::source::files(&self.data)?;
         }
-        if !(LEAST..=1e6).contains(&self.minutes) {
-            anyhow::bail!(Usage(format!("--minutes {}: at least {LEAST}, for two trainings", self.minutes)));
+        if !(LEAST..=MOST).contains(&self.minutes) {
+            anyhow::bail!(Usage(format!("--minutes {}: {LEAST} to {MOST}, for two trainings", self.minutes)));
         }
         let (path, data) = (out.join(SETTINGS), self.data.iter().map(|p| p.display().to_string()));
         let data: Vec<String> = data.collect();
         let now = serde_json::json!({"data": data, "minutes": self.minutes, "seed": self.seed, "exactly": self.exactly});
         let text = match std::fs::read_to_string(&path) {
-            Err(_) => {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(made) = self.stages().into_iter().map(|s| s.makes).find(|m| m.exists()) {
+                    anyhow::bail!(Usage(format!(
+                        "{} is there, but no {} that says what it was made of: choose another --out, or remove it",
+                        made.display(),
+                        path.display()
+                    )));
+                }
                 std::fs::create_dir_all(out)
                     .map_err(|source| pupil_checkpoint::Error::Storage { path: out.to_owned(), source })?;
                 return Ok(pupil_checkpoint::atomic::replace_file(&path, format!("{now}\n").as_bytes())?);
             }
+            Err(source) => return Err(pupil_checkpoint::Error::Read { path, source }.into()),
             Ok(text) => text,
         };
         let was: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();

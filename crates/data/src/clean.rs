@@ -427,9 +427,11 @@ fn is_called(script: Script, name: &str) -> bool {
     script.full_name().eq_ignore_ascii_case(name) || script.short_name().eq_ignore_ascii_case(name)
 }
 
-/// Whether Unicode has a script of this name, long or short, in any case.
+/// Whether Unicode has a script of this name, long or short, in any case. What belongs to several or to none is none.
 pub fn is_script(name: &str) -> bool {
-    (0..=u32::from(char::MAX)).filter_map(char::from_u32).any(|c| is_called(c.script(), name))
+    let scripts = (0..=u32::from(char::MAX)).filter_map(char::from_u32).map(|c| c.script());
+    let own = |s: &Script| !matches!(s, Script::Common | Script::Inherited | Script::Unknown);
+    scripts.filter(own).any(|s| is_called(s, name))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Corpus, Error> {
     if corpus.skipped_count * 20 > records {
         let first = corpus.skipped.first().map_or("not shown", String::as_str);
         let what = format!(
-            "{} of {records} records cannot be used; the first: {first}. `pupil data prepare` leaves such records out and says which",
+            "{} of {records} records cannot be used; the first: {first}. `pupil data prepare --lenient` leaves such records out and says which",
             corpus.skipped_count
         );
         return Err(Error::Content { path: names().into(), what });

@@ -288,6 +288,9 @@ fn clean_record(mut record: Record, line: u64, settings: &Settings, w: &mut Work
 
 /// Where files are written until they are whole.
 const UNFINISHED: &str = ".unfinished";
+/// Files of ids that are made of what is prepared.
+pub const IDS: [&str; 4] =
+    ["train.tokens", "train-chats.tokens", "validation.tokens", "validation-chats.tokens"];
 
 /// The records of a part.
 const PART: &str = "part.jsonl";
@@ -396,11 +399,8 @@ impl Writer {
             [false, true].into_iter().flat_map(|h| (0..KINDS.len()).map(move |k| Writer::of_split(h, k)));
         let written: Vec<String> = self.files.keys().map(|k| self.name(*k)).collect();
         // Ids of an earlier preparation are those of other records.
-        for entry in fs::read_dir(&self.out).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if path.extension().is_some_and(|e| e == "tokens") {
-                fs::remove_file(&path).map_err(io)?;
-            }
+        for path in IDS.map(|name| self.out.join(name)).into_iter().filter(|p| p.exists()) {
+            fs::remove_file(&path).map_err(|source| Error::Io { path, source })?;
         }
         for name in split.chain([PART.to_owned()]) {
             if written.contains(&name) {
@@ -529,6 +529,7 @@ fn part(files: Vec<File>, (i, n): (usize, usize)) -> Vec<File> {
 /// If a directory was not written by [`prepare`], or cannot be read, if a part is missing or out of order, or `out` cannot be written.
 pub fn merge(parts: &[PathBuf], out: &Path, settings: &Settings) -> Result<Report, Error> {
     let mut writer = Writer::new(out, settings)?;
+    let mut parted = false;
     for (i, dir) in parts.iter().enumerate() {
         let path = dir.join(MANIFEST);
         let text = fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
@@ -536,13 +537,13 @@ pub fn merge(parts: &[PathBuf], out: &Path, settings: &Settings) -> Result<Repor
             path: path.clone(),
             what: format!("is no report of `data prepare`: {e}"),
         })?;
-        if let Some((part, of)) = told.part.filter(|p| *p != (i, parts.len())) {
-            let what = format!(
-                "is part {} of {of}, but named as {} of {}: all parts are needed, in their order",
-                part + 1,
-                i + 1,
-                parts.len()
-            );
+        parted |= told.part.is_some();
+        if parted && told.part != Some((i, parts.len())) {
+            let is =
+                told.part.map_or("no part".to_owned(), |(part, of)| format!("part {} of {of}", part + 1));
+            let (named, all) = (i + 1, parts.len());
+            let what =
+                format!("is {is}, but named as {named} of {all}: all parts are needed, in their order");
             return Err(Error::Content { path, what });
         }
         let r = &mut writer.report;

@@ -23,7 +23,7 @@ pub use bpe::{Bpe, Variant};
 pub use json::Error;
 pub use normal::BertNormalizer;
 pub use sentencepiece::SentencePiece;
-pub use split::Split;
+pub use split::{NUMERALS, Split};
 pub use template::{Encoding, Template, Token};
 pub use tokenizer::{Decoder, Encoder, Tokenizer, UnknownId};
 pub use train::{Training, train};

@@ -119,6 +119,8 @@ const UPPER: u8 = 8;
 const LOWER: u8 = 16;
 /// A Chinese character of the Basic Multilingual Plane.
 const HAN: u8 = 32;
+/// Chinese numerals, in which Unicode sees letters.
+pub const NUMERALS: &str = "零一二两三四五六七八九十百千万亿";
 /// A Chinese numeral, which Unicode calls a letter.
 const NUMERAL: u8 = 64;
 
@@ -127,13 +129,14 @@ fn classify(c: char) -> u8 {
     if c.is_whitespace() {
         return SPACE;
     }
-    let han = if matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}') { HAN } else { 0 };
-    let han =
-        if "零一二两三四五六七八九十百千万亿".contains(c) { han | NUMERAL } else { han };
+    let mut chinese = if matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}') { HAN } else { 0 };
+    if NUMERALS.contains(c) {
+        chinese |= NUMERAL;
+    }
     match c.general_category() {
         G::UppercaseLetter | G::TitlecaseLetter => LETTER | UPPER,
         G::LowercaseLetter => LETTER | LOWER,
-        G::ModifierLetter | G::OtherLetter => LETTER | UPPER | LOWER | han,
+        G::ModifierLetter | G::OtherLetter => LETTER | UPPER | LOWER | chinese,
         G::NonspacingMark | G::SpacingMark | G::EnclosingMark => UPPER | LOWER,
         G::DecimalNumber | G::LetterNumber | G::OtherNumber => NUMBER,
         _ => 0,
@@ -380,6 +383,7 @@ mod tests {
         let made: Vec<String> = (0..4000)
             .map(|_| (0..random() % 24).map(|_| alphabet[random() % alphabet.len()]).collect())
             .collect();
+        assert_eq!(Split::Digits.pattern().matches(NUMERALS).count(), 2);
         for split in Split::ALL {
             let regex = fancy_regex::Regex::new(split.pattern()).unwrap();
             for text in fixed.into_iter().chain(made.iter().map(String::as_str)) {

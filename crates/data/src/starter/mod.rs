@@ -273,6 +273,18 @@ mod tests {
         assert_eq!(chats[400..], c.chats(1, 600).skip(400).collect::<Vec<_>>());
     }
 
+    /// The keys of the sums that a text says in digits: `3 + 4 = 7`, `3加4等于7`.
+    fn sums_said(text: &str) -> Vec<String> {
+        let is_chinese = text.contains("等于");
+        let signs = [("加", " + "), ("减", " - "), ("乘", " * "), ("等于", " = "), ("。", " ")];
+        let plain = signs.iter().fold(text.to_owned(), |s, (from, to)| s.replace(from, to));
+        let words: Vec<&str> = plain.split_whitespace().collect();
+        let notation = if is_chinese { "chinese digits" } else { "digits" };
+        let number = |w: &str| w.parse::<u32>().is_ok();
+        let sums = words.windows(4).filter(|w| number(w[0]) && number(w[2]) && w[3] == "=");
+        sums.map(|w| format!("{} {} {} in {notation}", w[0], w[1], w[2])).collect()
+    }
+
     #[test]
     fn chats_alternate_and_never_hold_what_is_held_out() {
         let c = Curriculum::standard().unwrap();
@@ -285,9 +297,10 @@ mod tests {
         let plain = tests.iter().filter(|t| t.messages[0].role == "user");
         // A story that the model tells is no question, but part of what is held out.
         let told = |q: &Question| ["story, then a question", "听了故事回答"].contains(&q.skill.as_str());
-        let held_out: HashMap<String, &Question> =
+        let questions: HashMap<String, &Question> =
             plain.filter(|t| !told(t)).map(|t| (asked(&t.messages), t)).collect();
-        assert!(held_out.len() > 1500, "{}", held_out.len());
+        assert!(questions.len() > 1500, "{}", questions.len());
+        let mut sums = 0;
         for (i, chat) in c.chats(1, 20_000).enumerate() {
             let talk =
                 if chat.messages[0].role == "system" { &chat.messages[1..] } else { &chat.messages[..] };
@@ -297,12 +310,19 @@ mod tests {
                 assert!(!m.content.is_empty() && !m.content.contains(['{', '}']), "{}", m.content);
                 assert!(!HELD_OUT.contains(&m.content.as_str()), "{}", m.content);
             }
+            for m in talk.iter().filter(|m| m.role == "assistant") {
+                for sum in sums_said(&m.content) {
+                    assert!(!held_out(&sum), "chat {i} says {sum}: {}", m.content);
+                    sums += 1;
+                }
+            }
             for (from, length) in (0..talk.len()).step_by(2).flat_map(|f| [(f, 1), (f, 3), (f, 5)]) {
                 let Some(part) = talk.get(from..from + length) else { continue };
-                let found = held_out.get(&asked(part));
+                let found = questions.get(&asked(part));
                 assert!(found.is_none(), "chat {i} has {found:?}");
             }
         }
+        assert!(sums > 3000, "{sums}");
     }
 
     #[test]

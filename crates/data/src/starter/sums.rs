@@ -292,7 +292,9 @@ pub(super) fn story(r: &mut Random) -> Exchange {
     let sum = answer(operation, n, [from, by, to]);
     let mut e = Exchange::of(capital(&q), vec![format!("{} {} {what}.", sum, capital(&to_text))]);
     e.short = Some(capital(&to_text));
-    e.keys = vec![format!("{} in a story", key(operation, n, from, by))];
+    // The answer says the sum, too.
+    let sum = key(operation, n, from, by);
+    e.keys = vec![sum.clone(), format!("{sum} in a story")];
     e
 }
 
@@ -321,7 +323,7 @@ pub(super) fn go_on(r: &mut Random) -> Exchange {
     let last = answer(o, n, [c, d, then]);
     Exchange {
         turns: vec![first, answer(&PLUS, n, [a, c - a, c]), second, last.clone()],
-        keys: vec![key(&PLUS, n, a, c - a), format!("{} after {a}", key(o, n, c, d))],
+        keys: vec![key(&PLUS, n, a, c - a), key(o, n, c, d), format!("{} after {a}", key(o, n, c, d))],
         common: vec![false; 2],
         accepted: vec![last],
         ..Exchange::default()
@@ -428,7 +430,11 @@ pub(super) fn chinese_go_on(r: &mut Random) -> Exchange {
     let last = set("{c}加{d}等于{e}。", &[("c", &w(c)), ("d", &w(d)), ("e", &w(c + d))]);
     Exchange {
         turns: vec![first, format!("{}加{}等于{}。", w(a), w(c - a), w(c)), second, last.clone()],
-        keys: vec![format!("{a} + {} in chinese", c - a), format!("{c} + {d} in chinese after {a}")],
+        keys: vec![
+            format!("{a} + {} in chinese", c - a),
+            format!("{c} + {d} in chinese"),
+            format!("{c} + {d} in chinese after {a}"),
+        ],
         common: vec![false; 2],
         accepted: vec![last],
         ..Exchange::default()
@@ -460,10 +466,13 @@ pub(super) fn family(r: &mut Random, chinese: bool) -> Vec<(String, String)> {
         let text = format!("{}{word}{}等于{}。", write(a), write(b), write(c));
         (text, format!("{a} {} {b} in {name}", o.sign))
     };
-    all.map(told).into()
+    let mut sentences: Vec<_> = all.map(told).into();
+    // Of two equal numbers there are two.
+    sentences.dedup();
+    sentences
 }
 
-/// Sentences that tell a sum or two, each with its key.
+/// Sentences that tell a sum, or a family of them, each with its key.
 pub(super) fn told(r: &mut Random, chinese: bool) -> Vec<(String, String)> {
     if r.chance(40) {
         return family(r, chinese);

@@ -30,13 +30,13 @@ pub fn count() -> u64 {
 /// What is told when no memory is left.
 static EXHAUSTED: OnceLock<fn(usize)> = OnceLock::new();
 
-/// When no memory is left, `tell` gets the bytes that were asked for, and the process ends with 1. It must take no memory itself. Without this,
-/// or where [`Counting`] is not installed, Rust aborts.
+/// When no memory is left, `tell` gets the bytes that were asked for, and the process ends with 1. It must take no memory itself. This also
+/// holds for requests that might fail otherwise, as those of `Vec::try_reserve`. Without it, or where [`Counting`] is not installed, Rust aborts.
 pub fn when_exhausted(tell: fn(usize)) {
     let _ = EXHAUSTED.set(tell);
 }
 
-/// A block that was asked for; there is no return from where there is none.
+/// A block that was asked for. Where there is none, and somebody wants to be told, this does not return.
 fn had(block: *mut u8, size: usize) -> *mut u8 {
     match EXHAUSTED.get() {
         Some(tell) if block.is_null() => {

@@ -1,4 +1,4 @@
-//! `tokenizer.json` of byte-level BPE: the forms of GPT-2, Llama 3, Qwen 2, GPT-4 and GPT-4o.
+//! `tokenizer.json` of byte-level BPE: the forms of GPT-2, Llama 3, Qwen 2, GPT-4, GPT-4o and pupil itself.
 //!
 //! In the file a byte is a printable character: 188 stand for themselves, the other 68 for U+0100 upwards. Merges are read as `"a b"` and
 //! as `["a", "b"]`.

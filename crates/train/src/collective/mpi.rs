@@ -26,7 +26,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Joins the job that this process was started for; call it once, on the main thread.
+    /// Joins the job that this process was started for; call it once, on the thread that goes on.
     ///
     /// # Errors
     /// If MPI is running already, or does not allow a second thread to talk.
