@@ -87,7 +87,10 @@ fn beside(dir: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()).map(str::to_owned) else { continue };
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-        let own = name == "config.json" || extension == "safetensors" || name.ends_with(".index.json");
+        // A checkpoint's directory has its state, too.
+        let own = matches!(&*name, "config.json" | "state.json" | "manifest.json")
+            || extension == "safetensors"
+            || name.ends_with(".index.json");
         // Pickles and what else a directory may hold is no part of a model here.
         let kept = matches!(extension, "json" | "jinja" | "md" | "txt" | "toml") && !own;
         if kept && path.is_file() {
