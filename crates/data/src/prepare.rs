@@ -319,20 +319,16 @@ impl Writer {
             }
         }
         fs::create_dir_all(out.join(UNFINISHED)).map_err(io)?;
-        let near = settings.near.filter(|_| settings.part.1 == 1);
+        let part = Some(settings.part).filter(|p| p.1 > 1);
+        let near = settings.near.filter(|_| part.is_none());
         Ok(Writer {
             out: out.to_owned(),
             files: BTreeMap::new(),
             seen: FxHashSet::default(),
             index: near.map(near::Index::new),
             exact: settings.exact,
-            part: settings.part.1 > 1,
-            report: Report {
-                near: near.is_some(),
-                lengths: vec![0; 32],
-                part: Some(settings.part).filter(|p| p.1 > 1),
-                ..Report::default()
-            },
+            part: part.is_some(),
+            report: Report { near: near.is_some(), lengths: vec![0; 32], part, ..Report::default() },
             per_file: Vec::new(),
         })
     }
