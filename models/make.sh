@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes models/pupil, the model that the repository carries: sh models/make.sh EXTRA [WORK]
 # EXTRA is text with documents divided by <|endoftext|> (the card in models/pupil says what it was), WORK a directory for what lies between (default
-# shipping). An interrupted run goes on where it was. It takes about 65 minutes on two cores of 2025 that do nothing else.
+# shipping). An interrupted run goes on where it was. It takes about 64 minutes on two cores of 2025 that do nothing else, reckoned from its speed.
 set -e
 extra=$1
 work=${2:-shipping}

@@ -17,7 +17,7 @@ use pupil_data::record::Record;
 use pupil_data::{documents, origin, shards};
 use pupil_report::{number, size};
 use pupil_tensor::kernels::pool;
-use pupil_tokenizer::{Split, Training};
+use pupil_tokenizer::{Split, Tokenizer, Training};
 use pupil_train::examples;
 
 use crate::exit::Usage;
@@ -210,13 +210,13 @@ fn prepare(a: &Prepare) -> anyhow::Result<()> {
         ..a.filters.settings()?
     };
     // What is wrong with it is said now and not after all has been read.
-    a.tokenizer.as_deref().map(read_tokenizer).transpose()?;
+    let tokenizer = a.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     let meter = Meter::new();
     let report = prepare::prepare(&a.paths, &a.filters.out, &settings, &|done, all| meter.tell(done, all));
     meter.end();
     let report = report?;
     finish(&report, &a.filters.out)?;
-    tokens(&a.filters.out, a.tokenizer.as_deref(), a.vocab)?;
+    tokens(&a.filters.out, tokenizer, a.vocab)?;
     if report.broken() * 20 > report.records && !a.lenient {
         let what = format!(
             "{} of {} records could not be read, more than one in twenty; what could is in {}. --lenient accepts this",
@@ -252,7 +252,7 @@ fn finish(report: &Report, out: &Path) -> anyhow::Result<()> {
 pub(crate) fn prepare_into(
     paths: &[PathBuf],
     out: &Path,
-    tokenizer: Option<&Path>,
+    tokenizer: Option<Tokenizer>,
     vocab: usize,
 ) -> anyhow::Result<()> {
     let meter = Meter::new();
@@ -264,10 +264,10 @@ pub(crate) fn prepare_into(
 }
 
 /// Writes the kept documents as token shards, if asked to.
-fn tokens(out: &Path, tokenizer: Option<&Path>, vocab: Option<usize>) -> anyhow::Result<()> {
+fn tokens(out: &Path, tokenizer: Option<Tokenizer>, vocab: Option<usize>) -> anyhow::Result<()> {
     let kept = out.join("tokenizer.json");
     let tokenizer = match (tokenizer, vocab) {
-        (Some(path), _) => read_tokenizer(path)?,
+        (Some(given), _) => given,
         (None, Some(size)) => {
             let parts = ["train-documents.jsonl", "train-chats.jsonl"].map(|n| out.join(n));
             let parts: Vec<PathBuf> = parts.into_iter().filter(|p| p.exists()).collect();

@@ -198,7 +198,12 @@ struct Ready {
 
 /// Ids that `pupil data prepare` wrote, if the directory holds them and no other tokenizer is asked for. They stay on the
 /// disk; rows are read as they are needed.
-fn prepared(a: &Pretrain, dir: &Path, context: usize) -> anyhow::Result<Option<Ready>> {
+fn prepared(
+    a: &Pretrain,
+    dir: &Path,
+    context: usize,
+    given: Option<&Tokenizer>,
+) -> anyhow::Result<Option<Ready>> {
     let json = dir.join("tokenizer.json");
     let shards = |part: &str, end: u32| {
         let files = [(format!("{part}.tokens"), Some(end)), (format!("{part}-chats.tokens"), None)];
@@ -207,7 +212,7 @@ fn prepared(a: &Pretrain, dir: &Path, context: usize) -> anyhow::Result<Option<R
     if a.common.starter || !json.is_file() || shards("train", 0).is_empty() {
         return Ok(None);
     }
-    let tokenizer = read_tokenizer(a.tokenizer.as_ref().unwrap_or(&json))?;
+    let tokenizer = given.map_or_else(|| read_tokenizer(&json), |t| Ok(t.clone()))?;
     let Some(end) = tokenizer.special(pupil_chat::END_OF_TEXT) else { return Ok(None) };
     for c in origin::changed(dir)? {
         let [was, is] = &c.hashes;
@@ -257,9 +262,9 @@ fn ready(a: &Pretrain, resumes: bool, context: usize, begun: Instant) -> anyhow:
     let kept = common.out.join("tokenizer.json");
     let made = common.out.join("data");
     // Before anything is read that may take long.
-    a.tokenizer.as_deref().map(read_tokenizer).transpose()?;
+    let given = a.tokenizer.as_deref().map(read_tokenizer).transpose()?;
     if let [dir] = &common.data[..]
-        && let Some(ready) = prepared(a, dir, context)?
+        && let Some(ready) = prepared(a, dir, context, given.as_ref())?
     {
         return Ok(ready);
     }
@@ -272,18 +277,18 @@ fn ready(a: &Pretrain, resumes: bool, context: usize, begun: Instant) -> anyhow:
                 let vocab = a.vocab.unwrap_or_else(|| dial::vocab(planning::likely_depth(a), bytes));
                 // Under another name until it is whole.
                 let making = common.out.join(".data-unfinished");
-                crate::data::prepare_into(&common.data, &making, a.tokenizer.as_deref(), vocab)?;
+                crate::data::prepare_into(&common.data, &making, given.clone(), vocab)?;
                 std::fs::rename(&making, &made)
                     .map_err(|source| pupil_checkpoint::Error::Storage { path: made.clone(), source })?;
             }
-            if let Some(ready) = prepared(a, &made, context)? {
+            if let Some(ready) = prepared(a, &made, context, given.as_ref())? {
                 return Ok(ready);
             }
         }
     }
     let corpus = learn::corpus(common)?;
-    let tokenizer = match (&a.tokenizer, resumes && kept.exists()) {
-        (Some(path), _) => read_tokenizer(path)?,
+    let tokenizer = match (given, resumes && kept.exists()) {
+        (Some(given), _) => given,
         (None, true) => read_tokenizer(&kept)?,
         (None, false) => {
             let bytes = corpus.texts().map(|t| t.len() as u64).sum();

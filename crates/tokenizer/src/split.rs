@@ -92,13 +92,13 @@ impl Split {
             }
             let scan = Scan { text, bytes: text.as_bytes(), table };
             let end = match self {
-                Split::Gpt2 => scan.gpt2(at),
+                Split::Gpt2 => scan.gpt2(at, 0),
                 Split::Cl100k => scan.modern(at, 3, true, false),
                 Split::Llama3 => scan.modern(at, 3, false, false),
                 Split::Qwen2 => scan.modern(at, 1, false, false),
                 Split::Chinese => scan.modern(at, 1, false, true),
                 Split::O200k => scan.o200k(at),
-                Split::Digits => scan.single_digits(at),
+                Split::Digits => scan.gpt2(at, NUMBER | NUMERAL),
             };
             let word = &text[at..end];
             at = end;
@@ -214,41 +214,26 @@ impl Scan<'_> {
         if end - last > at { end - last } else { end }
     }
 
-    fn gpt2(&self, at: usize) -> usize {
+    /// The words of GPT-2; a character of the classes `single` is one by itself, without a blank before it.
+    #[inline]
+    fn gpt2(&self, at: usize, single: u8) -> usize {
         if let Some(end) = self.contraction(at, false) {
             return end;
         }
         let Some((first, n)) = self.class(at) else { return at };
-        let same =
-            |class: u8| move |c: u8| c & (LETTER | NUMBER | SPACE) == class & (LETTER | NUMBER | SPACE);
+        if first & single != 0 {
+            return at + n;
+        }
+        let kinds = LETTER | NUMBER | SPACE | single;
+        let same = |class: u8| move |c: u8| c & kinds == class & kinds;
         if first & SPACE == 0 {
             return self.run(at + n, same(first));
         }
         if self.bytes[at] == b' '
             && let Some((next, n)) = self.class(at + 1)
-            && next & SPACE == 0
+            && next & (SPACE | single) == 0
         {
             return self.run(at + 1 + n, same(next));
-        }
-        self.blanks(at, self.run(at, |c| c & SPACE != 0))
-    }
-
-    fn single_digits(&self, at: usize) -> usize {
-        if let Some(end) = self.contraction(at, false) {
-            return end;
-        }
-        let Some((first, n)) = self.class(at) else { return at };
-        if first & (NUMBER | NUMERAL) != 0 {
-            return at + n;
-        }
-        if first & SPACE == 0 {
-            return self.run(at + n, |c| c & (LETTER | NUMBER | SPACE | NUMERAL) == first & LETTER);
-        }
-        if self.bytes[at] == b' '
-            && let Some((next, n)) = self.class(at + 1)
-            && next & (SPACE | NUMBER | NUMERAL) == 0
-        {
-            return self.run(at + 1 + n, |c| c & (LETTER | NUMBER | SPACE | NUMERAL) == next & LETTER);
         }
         self.blanks(at, self.run(at, |c| c & SPACE != 0))
     }
